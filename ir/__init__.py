@@ -1,0 +1,1 @@
+"""The graph language: types, nodes, the op table, text, oracle, verifier, pictures."""

@@ -1,0 +1,89 @@
+"""Leaves: fed values, parameters, states, constants. Their types are declared, not inferred.
+
+A leaf may be a piece of a logical tensor: `of` is the logical name (the node's own by default),
+`whole` the logical shape and `offset` where this piece begins. Feeds, checkpoints and
+initialisation speak of logical tensors only.
+"""
+
+import numpy as np
+
+from ir.op import Absent, Array, Attr, Fusion, Op, require
+from ir.type import TensorType
+
+PIECE = {
+    "of": Attr(str, ""),
+    "whole": Attr(tuple, (), least=1),
+    "offset": Attr(tuple, (), least=0),
+}
+
+
+def piece_type(
+    declared: TensorType, *, whole: tuple[int, ...], offset: tuple[int, ...], **_: object
+) -> TensorType:
+    """The declared type, once the piece is known to lie inside its logical tensor."""
+    if whole or offset:
+        require(
+            len(whole) == len(offset) == declared.rank
+            and all(o + d <= w for o, d, w in zip(offset, declared.shape, whole, strict=True)),
+            f"piece of shape {list(declared.shape)} at offset {list(offset)} does not lie inside "
+            f"the logical shape {list(whole)}",
+        )
+    return declared
+
+
+def declared_type(declared: TensorType, **_: object) -> TensorType:
+    """A leaf's type is what it says."""
+    return declared
+
+
+def fill(*, value: float) -> Array:
+    """A scalar of the given value; the evaluator spreads it over the declared shape."""
+    return np.asarray(value)
+
+
+_NO_INPUTS = Absent("a leaf has no operands")
+_FED = Absent("its value is fed, not computed")
+
+
+def _leaf(name: str, doc: str, attrs: dict[str, Attr]) -> Op:
+    return Op(
+        name=name,
+        doc=doc,
+        operands=(),
+        type=piece_type if "whole" in attrs else declared_type,
+        reference=fill if name == "constant" else _FED,
+        gradient=_NO_INPUTS,
+        split=Absent("the op that reads a leaf decides how it is cut"),
+        fusion=Fusion.LEAF,
+        alias=_NO_INPUTS,
+        flops=lambda result, **_: 0,
+        bytes=lambda result, **_: 0,
+        attrs=attrs,
+    )
+
+
+ROWS = (
+    _leaf(
+        "input",
+        "A tensor fed at every step. Integers lie in [0, below); 0 sets no bound.",
+        {"of": Attr(str, ""), "below": Attr(int, 0, least=0)},
+    ),
+    _leaf(
+        "param",
+        "A trained tensor, drawn from N(value, std^2) at the start. `rate` multiplies the learning "
+        "rate, `decay` the weight decay.",
+        {
+            **PIECE,
+            "value": Attr(float, 0.0),
+            "std": Attr(float, 0.0, least=0),
+            "rate": Attr(float, 1.0, least=0),
+            "decay": Attr(float, 1.0, least=0),
+        },
+    ),
+    _leaf(
+        "state",
+        "A tensor kept between steps, filled with `value` at the start.",
+        {**PIECE, "value": Attr(float, 0.0)},
+    ),
+    _leaf("constant", "A tensor filled with `value`.", {"value": Attr(float)}),
+)

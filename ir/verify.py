@@ -1,0 +1,83 @@
+"""The laws of a program, checked after every pass.
+
+Operands are defined before their use and belong to the program; names are unique; every node has
+the type its row infers, so all operands of an op are on one device; a gradient belongs to a
+parameter and has its shape; an update belongs to a parameter or state and has its type.
+"""
+
+from collections.abc import Sequence
+
+from ir.graph import Graph, Node, Pair
+from ir.ops import apply
+from ir.printer import print_node
+from ir.type import IRError
+
+WINDOW = 6
+
+
+def verify(graph: Graph) -> None:
+    """Raise IRError, showing the program around the guilty line, if a law is broken."""
+    seen: dict[str, Node] = {}
+    for node in graph.nodes:
+        try:
+            _check_node(node, seen)
+        except IRError as error:
+            raise IRError(f"in graph {graph.name}: {error}\n{window(graph, node)}") from None
+        seen[node.name] = node
+    _check_results(graph, seen)
+
+
+def _check_node(node: Node, seen: dict[str, Node]) -> None:
+    if node.name in seen:
+        raise IRError(f"'{node.name}' is defined already, expected a new name")
+    for operand in node.inputs:
+        if seen.get(operand.name) is not operand:
+            raise IRError(f"'{operand.name}' is not defined above its use in '{node.name}'")
+    apply(node.op, *node.inputs, name=node.name, type=node.type, **node.attrs)
+
+
+def _check_results(graph: Graph, seen: dict[str, Node]) -> None:
+    pairs = graph.gradients + graph.updates
+    named = [*graph.outputs, *(p.leaf for p in pairs), *(p.value for p in pairs)]
+    noted = [node for values in graph.notes.values() for node in values]
+    for node in named + noted:
+        if seen.get(node.name) is not node:
+            raise IRError(f"in graph {graph.name}: result '{node.name}' is not one of its nodes")
+    for index, pair in enumerate(graph.gradients):
+        check_gradient(pair, graph.gradients[:index])
+    for index, pair in enumerate(graph.updates):
+        check_update(pair, graph.updates[:index])
+
+
+def check_gradient(pair: Pair, earlier: Sequence[Pair]) -> None:
+    """Raise IRError unless the pair gives a parameter its first gradient, of its own type."""
+    if pair.leaf.op != "param":
+        raise IRError(f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param to have a gradient")
+    _check_pair("gradient", pair, earlier)
+
+
+def check_update(pair: Pair, earlier: Sequence[Pair]) -> None:
+    """Raise IRError unless the pair gives a parameter or state its only next value."""
+    if pair.leaf.op not in ("param", "state"):
+        raise IRError(f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param or state to update")
+    _check_pair("update", pair, earlier)
+
+
+def _check_pair(kind: str, pair: Pair, earlier: Sequence[Pair]) -> None:
+    if pair.value.type != pair.leaf.type:
+        raise IRError(
+            f"{kind} of '{pair.leaf.name}' has type {pair.value.type}, expected {pair.leaf.type}"
+        )
+    if any(other.leaf is pair.leaf for other in earlier):
+        raise IRError(f"'{pair.leaf.name}' has a second {kind}, expected one")
+
+
+def window(graph: Graph, guilty: Node) -> str:
+    """The program around a node, its line marked."""
+    place = graph.nodes.index(guilty)
+    first = max(0, place - WINDOW)
+    lines = [
+        f"{'>' if node is guilty else ' '} {number + 2:5}  {print_node(node)}"
+        for number, node in enumerate(graph.nodes[first : place + WINDOW + 1], start=first)
+    ]
+    return "\n".join(lines)
