@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ir.command import Error, read_source, run
 from ir.graph import Graph, Node, Pair
+from ir.leaf import logical_name, logical_shape, piece
 from ir.op import Absent, Array
 from ir.ops import row_of
 from ir.ops.precision import rounded
@@ -85,25 +86,6 @@ _INTEGERS = {DType.U8: np.uint8, DType.I32: np.int32, DType.U32: np.uint32}
 
 
 # ---------------------------------------------------------------------------- logical tensors
-
-
-def logical_name(leaf: Node) -> str:
-    """The name under which a leaf is fed, kept and reported."""
-    return str(leaf.attrs.get("of", "")) or leaf.name
-
-
-def logical_shape(leaf: Node) -> tuple[int, ...]:
-    """The shape of the whole tensor that the leaf is a piece of."""
-    whole = leaf.attrs.get("whole", ())
-    assert isinstance(whole, tuple)
-    return whole or leaf.type.shape
-
-
-def piece(leaf: Node) -> tuple[slice, ...]:
-    """Where the leaf lies in its logical tensor."""
-    offset = leaf.attrs.get("offset", ()) or (0,) * leaf.type.rank
-    assert isinstance(offset, tuple)
-    return tuple(slice(o, o + d) for o, d in zip(offset, leaf.type.shape, strict=True))
 
 
 def _fed(leaf: Node, feeds: Feeds) -> Array:

@@ -173,6 +173,7 @@ class Fusion(Enum):
     WINDOW = "window"  # gathers neighbours; two of them and what is pointwise around may fuse
     REDUCE = "reduce"  # sums over elements; takes pointwise epilogues
     COPY = "copy"  # only moves data; stands alone
+    VIEW = "view"  # the same bytes under another shape; no code of its own
 
 
 def all_bytes(result: TensorType, *operands: TensorType, **attrs: AttrValue) -> int:

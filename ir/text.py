@@ -145,7 +145,9 @@ def _definition(line: "_Line", name: str, program: _Program) -> None:
 def _type(line: "_Line") -> TensorType:
     word = line.name("an element type")
     if word not in DType._value2member_map_:
-        raise IRError(f"unknown element type '{word}', expected {', '.join(d.value for d in DType)}")
+        raise IRError(
+            f"unknown element type '{word}', expected {', '.join(d.value for d in DType)}"
+        )
     line.expect("[")
     shape = line.integers("]")
     return TensorType(shape, DType(word), _device(line) if line.accept("@") else None)

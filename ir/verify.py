@@ -52,14 +52,18 @@ def _check_results(graph: Graph, seen: dict[str, Node]) -> None:
 def check_gradient(pair: Pair, earlier: Sequence[Pair]) -> None:
     """Raise IRError unless the pair gives a parameter its first gradient, of its own type."""
     if pair.leaf.op != "param":
-        raise IRError(f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param to have a gradient")
+        raise IRError(
+            f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param to have a gradient"
+        )
     _check_pair("gradient", pair, earlier)
 
 
 def check_update(pair: Pair, earlier: Sequence[Pair]) -> None:
     """Raise IRError unless the pair gives a parameter or state its only next value."""
     if pair.leaf.op not in ("param", "state"):
-        raise IRError(f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param or state to update")
+        raise IRError(
+            f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param or state to update"
+        )
     _check_pair("update", pair, earlier)
 
 

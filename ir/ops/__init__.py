@@ -90,3 +90,11 @@ def _join_devices(row: Op, inputs: tuple[Node, ...]) -> Device | None:
 def row_of(node: Node) -> Op:
     """The row of a node's op."""
     return TABLE[node.op]
+
+
+def reapply(node: Node, inputs: tuple[Node, ...], name: str = "") -> Node:
+    """The same op on other operands, its type inferred anew; the node itself if nothing changes."""
+    if inputs == node.inputs and name in ("", node.name):
+        return node
+    declared = node.type if row_of(node).is_leaf else None
+    return apply(node.op, *inputs, name=name or node.name, type=declared, **node.attrs)

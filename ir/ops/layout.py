@@ -22,7 +22,9 @@ def concat_type(*xs: TensorType, axis: int) -> TensorType:
             x.dtype == first.dtype
             and x.rank == first.rank
             and all(
-                a == b for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if i != axis
+                a == b
+                for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True))
+                if i != axis
             ),
             f"expected operands alike but for axis {axis}, got {first} and {x}",
         )
@@ -85,9 +87,7 @@ def _concat_dx(a: Adjoint) -> Node:
 def _slice_dx(a: Adjoint) -> Node:
     axis, start = a.attrs["axis"], a.attrs["start"]
     assert isinstance(axis, int)
-    return a.emit(
-        "unslice", a.dy, axis=axis, start=start, size=a.inputs[0].type.shape[axis]
-    )
+    return a.emit("unslice", a.dy, axis=axis, start=start, size=a.inputs[0].type.shape[axis])
 
 
 def _unslice_dx(a: Adjoint) -> Node:
@@ -177,11 +177,9 @@ ROWS = (
         ("x",),
         type=flatten_type,
         reference=lambda x: x.reshape(len(x), -1),
-        gradient={
-            "x": lambda a: a.emit("unflatten", a.dy, shape=a.inputs[0].type.shape[1:])
-        },
+        gradient={"x": lambda a: a.emit("unflatten", a.dy, shape=a.inputs[0].type.shape[1:])},
         split=_flatten_split,
-        fusion=Fusion.POINTWISE,
+        fusion=Fusion.VIEW,
         alias=("x",),
     ),
     _copy(
@@ -192,7 +190,7 @@ ROWS = (
         reference=lambda x, *, shape: x.reshape(len(x), *shape),
         gradient={"x": lambda a: a.emit("flatten", a.dy)},
         split=_unflatten_split,
-        fusion=Fusion.POINTWISE,
+        fusion=Fusion.VIEW,
         alias=("x",),
         attrs={"shape": Attr(tuple, least=1)},
     ),

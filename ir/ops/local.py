@@ -1,6 +1,6 @@
 """Locally connected layers: a convolution whose weights are not shared over positions.
 
-    y[n,o,i,j] = sum over c,r,s of w[o,i,j,c,r,s] * xp[n, c, i*sh + r, j*sw + s]
+y[n,o,i,j] = sum over c,r,s of w[o,i,j,c,r,s] * xp[n, c, i*sh + r, j*sw + s]
 """
 
 import numpy as np

@@ -78,7 +78,8 @@ def cross_entropy_dx(logits: Array, labels: Array, weights: Array, dloss: Array)
     """dloss * w (p - onehot)."""
     d = softmax(logits)
     d[np.arange(len(labels)), labels] -= 1
-    return d * (_normalised(weights) * dloss)[:, None]
+    scaled: Array = d * (_normalised(weights) * dloss)[:, None]
+    return scaled
 
 
 def accuracy(logits: Array, labels: Array, weights: Array, *, top: int) -> Array:

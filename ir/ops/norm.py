@@ -74,7 +74,15 @@ class _Norm:
         return y
 
     def backward(
-        self, x: Array, dy: Array, *, size: int, k: float, alpha: float, beta: float, groups: int = 1
+        self,
+        x: Array,
+        dy: Array,
+        *,
+        size: int,
+        k: float,
+        alpha: float,
+        beta: float,
+        groups: int = 1,
     ) -> Array:
         before, after = size // 2, size - 1 - size // 2
         d = k + alpha * self._sum(x * x, before, after, groups)

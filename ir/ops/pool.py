@@ -8,7 +8,7 @@ code did; with "first" only the first in row order, as PyTorch does.
 import numpy as np
 
 from ir.graph import AttrValue
-from ir.op import Absent, Array, Attr, Fusion, Op, require, split_locally
+from ir.op import Array, Attr, Fusion, Op, require, split_locally
 from ir.ops.conv import NOT_IN_PLACE
 from ir.ops.elementwise import AFTER_GRAD, FIRST_ORDER
 from ir.ops.window import STRIDE_PAD, padded, positions, require_images, taps, unpadded
@@ -58,9 +58,7 @@ def max_pool(x: Array, *, window: Ints, stride: Ints, pad: Ints, ties: str) -> A
     return largest
 
 
-def max_pool_dx(
-    x: Array, dy: Array, *, window: Ints, stride: Ints, pad: Ints, ties: str
-) -> Array:
+def max_pool_dx(x: Array, dy: Array, *, window: Ints, stride: Ints, pad: Ints, ties: str) -> Array:
     """dy handed to the maxima, which are found again from x."""
     y = max_pool(x, window=window, stride=stride, pad=pad, ties=ties)
     xp = padded(x, pad, -np.inf)
@@ -77,7 +75,9 @@ def max_pool_dx(
     return unpadded(dx, pad)
 
 
-def _pixels(size: Ints, window: Ints, stride: Ints, pad: Ints, dtype: np.dtype[np.generic]) -> Array:
+def _pixels(
+    size: Ints, window: Ints, stride: Ints, pad: Ints, dtype: np.dtype[np.generic]
+) -> Array:
     """How many real pixels each window holds."""
     ones = padded(np.ones((1, 1, *size), dtype), pad)
     out = positions(size, window, stride, pad)
@@ -141,9 +141,7 @@ ROWS = (
         type=pool_type,
         reference=avg_pool,
         gradient={
-            "x": lambda a: a.emit(
-                "avg_pool_dx", a.dy, size=a.inputs[0].type.shape[2:], **a.attrs
-            )
+            "x": lambda a: a.emit("avg_pool_dx", a.dy, size=a.inputs[0].type.shape[2:], **a.attrs)
         },
         split=split_locally,
         fusion=Fusion.WINDOW,

@@ -69,7 +69,8 @@ def dropout_type(
     require(x.dtype.is_float, f"expected a float operand, got {x}")
     for scalar in (seed, step):
         require(
-            scalar.rank == 0 and scalar.dtype is DType.U32, f"expected the scalar u32[], got {scalar}"
+            scalar.rank == 0 and scalar.dtype is DType.U32,
+            f"expected the scalar u32[], got {scalar}",
         )
     if whole or offset:
         require(

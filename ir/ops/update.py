@@ -1,7 +1,8 @@
 """The update of stochastic gradient descent with momentum, paper section 5:
 
     v' = momentum * v - rate * (g + decay * w)        w' = w + v'
-The rate stands inside the momentum term. Rate 0 freezes: v' = v and w' = w.
+The rate stands inside the momentum term. Rate 0 freezes: v' = v and w' = w. Over several batches
+gradients are summed first; the first batch of a round (keep = 0) starts the sum anew.
 """
 
 import numpy as np
@@ -47,6 +48,13 @@ def weight_type(w: TensorType, v: TensorType, rate: TensorType) -> TensorType:
     return w
 
 
+def accumulate_type(total: TensorType, g: TensorType, keep: TensorType) -> TensorType:
+    """The common type of the sum and g."""
+    _require_state(total, (g,))
+    _require_scalars(keep)
+    return total
+
+
 def velocity(
     v: Array, w: Array, g: Array, rate: Array, momentum: Array, decay: Array, *, decay_by: float
 ) -> Array:
@@ -84,6 +92,18 @@ ROWS = (
         split=_AFTER_GRAD,
         fusion=Fusion.POINTWISE,
         alias=("w",),
+        flops=per_element(1),
+    ),
+    Op(
+        name="accumulate",
+        doc="total + g; g alone when keep is 0.",
+        operands=("total", "g", "keep"),
+        type=accumulate_type,
+        reference=lambda total, g, keep: np.where(keep == 0, g, total + g),
+        gradient=_LAST,
+        split=_AFTER_GRAD,
+        fusion=Fusion.POINTWISE,
+        alias=("total", "g"),
         flops=per_element(1),
     ),
 )

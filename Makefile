@@ -1,0 +1,65 @@
+PYTHON ?= python3
+UV ?= uv
+
+BIN := .venv/bin
+# Twice quiet: warnings about the machine's own pip configuration are not ours to print.
+PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
+EDITABLE := --no-build-isolation --editable
+
+.SILENT:
+.DELETE_ON_ERROR:
+.PHONY: help setup test test-all test-torch lint types format lock clean
+
+help:        ## this list
+	sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' Makefile | expand -t 20
+
+setup: .venv/ready  ## a private .venv with exactly what requirements.lock says
+
+test: setup lint types  ## lint, types and the tests, sampling the large families of cases
+	$(BIN)/pytest
+
+test-all: setup lint types  ## the same with every case
+	$(BIN)/pytest --full
+
+test-torch: .venv/torch  ## the comparisons with PyTorch, which is installed for them
+	$(BIN)/pytest -m torch
+
+lint: setup  ## ruff: rules and format
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check
+
+types: setup  ## mypy
+	$(BIN)/mypy
+
+format: setup  ## let ruff mend what it can
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+lock:        ## bring requirements.lock up to date with pyproject.toml
+	command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	$(UV) pip compile --quiet --universal --generate-hashes --fork-strategy fewest \
+	    --extra demo --extra plot --extra dev \
+	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:       ## remove .venv and caches, keep plans and runs
+	rm -rf .venv .*_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/locked: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
+	    echo "Tandem needs Python 3.11 to 3.14, and $(PYTHON) is not one;" \
+	         "name one that is: make setup PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) install --no-compile --require-hashes --requirement requirements.lock
+	touch $@
+
+.venv/ready: .venv/locked pyproject.toml
+	$(PIP) install --no-deps --no-index $(EDITABLE) .
+	touch $@
+
+# PyTorch's builds differ from machine to machine, so its hash cannot be locked; the versions of
+# everything else still are.
+.venv/torch: .venv/ready
+	sed -n 's/^\(.*==.*\) \\$$/\1/p' requirements.lock > .venv/pins
+	$(PIP) install --constraint .venv/pins $(EDITABLE) '.[bench]'
+	touch $@

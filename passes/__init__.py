@@ -1,0 +1,1 @@
+"""The passes: Graph to Graph, one file each; `pipeline.py` is the list."""

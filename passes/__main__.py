@@ -1,0 +1,84 @@
+"""Run passes over a program: `python -m passes split,place,transfer < a.ir > b.ir`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ir.dot import to_dot
+
+from ir.command import Error, run
+from ir.graph import Graph
+from ir.printer import print_graph
+from ir.text import read
+from ir.type import IRError
+from passes.context import Context, to_stderr
+from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, PASSES, TRAIN, Watcher, run_passes
+from passes.precision import PRECISIONS
+
+PROGRAMS = {"train": TRAIN, "evaluate": EVALUATE, "accumulate": ACCUMULATE, "apply": APPLY}
+
+
+def main() -> None:
+    """Take a program through passes, by default all that a training step needs."""
+    options = _options()
+    context = Context(options.devices, options.precision, options.accumulate, to_stderr)
+    names = _names(options)
+    watch = _dump_to(Path(options.dump)) if options.dump else _quiet
+    sys.stdout.write(print_graph(run_passes(read(options.file), names, context, watch)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m passes", description=main.__doc__)
+    add = parser.add_argument
+    add("passes", nargs="?", help=f"comma-separated: {', '.join(PASSES)}")
+    add("file", nargs="?", default="-", help="IR text; - (default) is stdin")
+    add("--program", choices=PROGRAMS, default="train", help="which list to run by default")
+    add("--until", choices=PASSES, help="stop after this pass")
+    add("--devices", type=_positive, default=2, help="logical devices (default 2)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of contractions (default fp32)")
+    add("--accumulate", type=_positive, default=1, help="batches per update, for the pass apply")
+    add("--dump", metavar="DIR", help="write NN-pass.ir and NN-pass.dot after each pass")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise ValueError
+    return value
+
+
+def _names(options: argparse.Namespace) -> tuple[str, ...]:
+    names = tuple(options.passes.split(",")) if options.passes else PROGRAMS[options.program]
+    if options.until is None:
+        return names
+    if options.until not in names:
+        raise IRError(f"--until {options.until} is not among the passes {', '.join(names)}")
+    return names[: names.index(options.until) + 1]
+
+
+def _quiet(place: int, name: str, graph: Graph, seconds: float) -> None:
+    pass
+
+
+def _dump_to(folder: Path) -> Watcher:
+    """Write each pass's result, and say how long it took."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"{folder}: cannot be made: {error.strerror}") from error
+
+    def watch(place: int, name: str, graph: Graph, seconds: float) -> None:
+        stem = folder / f"{place:02}-{name}"
+        try:
+            stem.with_suffix(".ir").write_text(print_graph(graph))
+            stem.with_suffix(".dot").write_text(to_dot(graph))
+        except OSError as error:
+            raise Error(f"{stem}: cannot be written: {error.strerror}") from error
+        to_stderr(f"{place:2} {name:10} {len(graph.nodes):6} nodes  {seconds * 1e3:8.1f} ms")
+
+    return watch
+
+
+if __name__ == "__main__":
+    run(main)

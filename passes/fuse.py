@@ -1,0 +1,79 @@
+"""fuse: gather nodes into regions, each to become one kernel. Makes no nodes.
+
+Needs devices, and updates after everything they follow (as `sgd` leaves them). Ensures a `region`
+note on every node but the leaves; the regions are a partition, each on one device, and between
+regions there is no cycle.
+
+A node may join the region of the operand that was computed last, if their declared kinds allow it
+(`_welcome`). It does so only if every other region it must wait for began before that region did.
+So an edge between regions always leads from an earlier beginning to a later one: no cycle can
+arise. An update waits in the same way for the readers of the state it overwrites.
+"""
+
+from collections.abc import Iterable
+
+from ir.graph import Graph, Node
+from ir.op import Fusion
+from ir.ops import row_of
+from passes.context import Context
+
+
+def fuse(graph: Graph, context: Context) -> Graph:
+    """Note a region for every node that does work."""
+    readers = _overwritten(graph)
+    regions: dict[Node, _Region] = {}
+    made: list[_Region] = []
+    for node in graph.nodes:
+        if row_of(node).is_leaf:
+            continue
+        reads = [regions[x] for x in node.inputs if x in regions]
+        waits = reads + [regions[x] for x in readers.get(node, ())]
+        region = max(reads, key=lambda r: r.number, default=None)
+        if region is None or not region.admits(node, waits):
+            region = _Region(len(made))
+            made.append(region)
+        region.add(node)
+        regions[node] = region
+    return graph.with_note("region", {node: region.number for node, region in regions.items()})
+
+
+def _overwritten(graph: Graph) -> dict[Node, list[Node]]:
+    """Map each new value to the readers of the state whose memory it will take."""
+    uses = graph.uses()
+    return {p.value: [r for r in uses[p.leaf] if r is not p.value] for p in graph.updates}
+
+
+class _Region:
+    """A growing region; its number tells when it began."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._nodes: list[Node] = []
+        self._kinds: list[Fusion] = []
+
+    def add(self, node: Node) -> None:
+        """Take a node in."""
+        self._nodes.append(node)
+        self._kinds.append(row_of(node).fusion)
+
+    def admits(self, node: Node, waits: Iterable["_Region"]) -> bool:
+        """Whether the node may join, given every region it waits for."""
+        same_place = self._nodes[0].device == node.device
+        in_order = all(other is self or other.number < self.number for other in waits)
+        return same_place and in_order and self._welcome(node)
+
+    def _welcome(self, node: Node) -> bool:
+        kind = row_of(node).fusion
+        if Fusion.COPY in self._kinds:
+            return False
+        if kind in (Fusion.POINTWISE, Fusion.VIEW):
+            return self._same_extent(node)
+        if kind is Fusion.WINDOW:
+            # relu + lrn + pool and its mirror image: two windows and what is pointwise.
+            only = set(self._kinds) <= {Fusion.POINTWISE, Fusion.VIEW, Fusion.WINDOW}
+            return only and self._kinds.count(Fusion.WINDOW) < 2
+        return False
+
+    def _same_extent(self, node: Node) -> bool:
+        """Pointwise nodes join what has as many elements, so one loop nest serves both."""
+        return node.type.elements == self._nodes[-1].type.elements

@@ -1,0 +1,154 @@
+"""When each buffer is live: the facts that schedule and memory share.
+
+Position p is the p-th region of the total order; 0 is before the first, and what must outlast the
+step lives one position past the last. Values that share memory share a buffer: a view and what it
+views, a state and its next value, a pointwise result and an operand that dies with it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ir.graph import Graph, Node
+from ir.op import Absent, Fusion
+from ir.ops import row_of
+from ir.type import Device, IRError
+
+Size = Callable[[Node], int]
+
+
+def logical_bytes(node: Node) -> int:
+    """The size of a value before codegen chose its physical layout."""
+    return node.type.bytes
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A piece of one device's arena, live over the positions [start, end]."""
+
+    device: Device
+    bytes: int
+    start: int
+    end: int
+    values: list[Node]
+
+
+class Lifetimes:
+    """The buffers of a scheduled program. Raises IRError if an update cannot be done in place."""
+
+    def __init__(self, graph: Graph, size: Size = logical_bytes) -> None:
+        self._graph, self._size = graph, size
+        self._region = graph.note("region")
+        self._uses = graph.uses()
+        self._position = self._positions()
+        self.end = 1 + max(self._position.values(), default=0)
+        self._results = set(graph.outputs) | {pair.value for pair in graph.gradients}
+        self._leaf_of = {pair.value: pair.leaf for pair in graph.updates}
+        self._pure = self._pointwise_regions()
+        self.buffer: dict[Node, Buffer] = {}
+        for node in graph.nodes:
+            if self._stored(node):
+                self._store(node)
+
+    def buffers(self) -> list[Buffer]:
+        """Every buffer once, in program order."""
+        return list(dict.fromkeys(self.buffer.values()))
+
+    def peak(self) -> dict[Device, int]:
+        """Per device, the most bytes live at one position: what any plan needs at least."""
+        return {device: max(self.live(device)) for device in self._graph.devices()}
+
+    def live(self, device: Device) -> list[int]:
+        """The bytes live on a device, position by position."""
+        change = [0] * (self.end + 2)
+        for buffer in self.buffers():
+            if buffer.device == device:
+                change[buffer.start] += buffer.bytes
+                change[buffer.end + 1] -= buffer.bytes
+        total, live = 0, []
+        for amount in change:
+            total += amount
+            live.append(total)
+        return live
+
+    # ------------------------------------------------------------------------ one value
+
+    def _positions(self) -> dict[int, int]:
+        order = dict.fromkeys(self._region[n] for n in self._graph.nodes if n in self._region)
+        return {region: place for place, region in enumerate(order, start=1)}
+
+    def _at(self, node: Node) -> int:
+        return self._position[self._region[node]] if node in self._region else 0
+
+    def _stored(self, node: Node) -> bool:
+        """Whether the value outlives its region."""
+        leaves_region = any(self._at(user) != self._at(node) for user in self._uses[node])
+        kept = node in self._results or node in self._leaf_of
+        return row_of(node).is_leaf or kept or leaves_region
+
+    def _last_use(self, node: Node) -> int:
+        kept = node in self._results or node.op in ("param", "state", "constant")
+        return self.end if kept else max((self._at(u) for u in self._uses[node]), default=0)
+
+    def _store(self, node: Node) -> None:
+        buffer = self._shared(node)
+        if buffer is None:
+            if node.device is None:
+                raise IRError(f"'{node.name}' has no device; run the pass 'transfer' first")
+            start = self._at(node)
+            buffer = Buffer(node.device, self._size(node), start, start, [])
+        buffer.end = max(buffer.end, self._last_use(node))
+        buffer.values.append(node)
+        self.buffer[node] = buffer
+
+    # ------------------------------------------------------------------------ sharing
+
+    def _shared(self, node: Node) -> Buffer | None:
+        """A buffer that the value can live in without a copy."""
+        if node in self._leaf_of:
+            return self._state_of(node)
+        if row_of(node).fusion is Fusion.VIEW:
+            viewed = node.inputs[0]
+            if viewed in self.buffer and viewed.op not in ("param", "state"):
+                return self.buffer[viewed]
+        if self._region.get(node) in self._pure:
+            fitting = (b for b in self._operands_in_place(node) if self._dies_into(b, node))
+            return next(fitting, None)
+        return None
+
+    def _state_of(self, node: Node) -> Buffer:
+        leaf = self._leaf_of[node]
+        late = [user for user in self._uses[leaf] if self._at(user) > self._at(node)]
+        if late or self._at(node) == 0:
+            reader = late[0].name if late else "nothing computes it"
+            raise IRError(
+                f"'{leaf.name}' cannot be updated in place by '{node.name}' ({reader}); "
+                "expected every reader before the update"
+            )
+        return self.buffer[leaf]
+
+    def _pointwise_regions(self) -> set[int]:
+        """Regions in which element i of every value needs element i of the others only."""
+        mixed = {
+            region
+            for node, region in self._region.items()
+            if row_of(node).fusion not in (Fusion.POINTWISE, Fusion.VIEW)
+        }
+        return set(self._region.values()) - mixed
+
+    def _operands_in_place(self, node: Node) -> Iterable[Buffer]:
+        """Buffers of operands, of this node or further up its region, that it may overwrite."""
+        alias = row_of(node).alias
+        if isinstance(alias, Absent):
+            return
+        for place, operand in enumerate(node.inputs):
+            if row_of(node).operand_name(place) in alias:
+                if operand in self.buffer:
+                    yield self.buffer[operand]
+                elif self._at(operand) == self._at(node):
+                    yield from self._operands_in_place(operand)
+
+    def _dies_into(self, buffer: Buffer, node: Node) -> bool:
+        here = self._at(node)
+        last = max((self._last_use(value) for value in buffer.values), default=0)
+        taken = any(self._at(value) == here for value in buffer.values)
+        return last == here and not taken and buffer.bytes == self._size(node)

@@ -1,0 +1,22 @@
+import pytest
+from hypothesis import HealthCheck, settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every case, where a sample would do")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.register_profile(
+        "sample",
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.too_slow,
+        ],
+    )
+    settings.register_profile("full", settings.get_profile("sample"))
+    settings.load_profile("full" if config.getoption("full") else "sample")
