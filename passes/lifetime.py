@@ -7,6 +7,7 @@ views, a state and its next value, a pointwise result and an operand that dies w
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ir.graph import Graph, Node
 from ir.op import Absent, Fusion
@@ -32,6 +33,19 @@ class Buffer:
     values: list[Node]
 
 
+def live_bytes(buffers: Iterable[Buffer], end: int) -> list[int]:
+    """The bytes live at each position from 0 to `end`."""
+    change = [0] * (end + 2)
+    for buffer in buffers:
+        change[buffer.start] += buffer.bytes
+        change[buffer.end + 1] -= buffer.bytes
+    return list(accumulate(change))[:-1]
+
+
+def _is_fed_tensor(node: Node) -> bool:
+    return node.op == "input" and node.type.rank > 0
+
+
 class Lifetimes:
     """The buffers of a scheduled program. Raises IRError if an update cannot be done in place."""
 
@@ -55,20 +69,10 @@ class Lifetimes:
 
     def peak(self) -> dict[Device, int]:
         """Per device, the most bytes live at one position: what any plan needs at least."""
-        return {device: max(self.live(device)) for device in self._graph.devices()}
-
-    def live(self, device: Device) -> list[int]:
-        """The bytes live on a device, position by position."""
-        change = [0] * (self.end + 2)
+        groups: dict[Device, list[Buffer]] = {device: [] for device in self._graph.devices()}
         for buffer in self.buffers():
-            if buffer.device == device:
-                change[buffer.start] += buffer.bytes
-                change[buffer.end + 1] -= buffer.bytes
-        total, live = 0, []
-        for amount in change:
-            total += amount
-            live.append(total)
-        return live
+            groups[buffer.device].append(buffer)
+        return {device: max(live_bytes(group, self.end)) for device, group in groups.items()}
 
     # ------------------------------------------------------------------------ one value
 
@@ -86,7 +90,8 @@ class Lifetimes:
         return row_of(node).is_leaf or kept or leaves_region
 
     def _last_use(self, node: Node) -> int:
-        kept = node in self._results or node.op in ("param", "state", "constant")
+        # A fed scalar has a place of its own: the host may write the next one at any time.
+        kept = node in self._results or (row_of(node).is_leaf and not _is_fed_tensor(node))
         return self.end if kept else max((self._at(u) for u in self._uses[node]), default=0)
 
     def _store(self, node: Node) -> None:

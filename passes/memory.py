@@ -1,11 +1,13 @@
 """memory: fixed offsets in one arena per device.
 
 Needs a scheduled program. Ensures an `offset` note on every value that is stored, a multiple of
-64 bytes, such that no two buffers overlap while both are live. Buffers are placed one by one, the
-largest first, each at the lowest offset that is free over its whole life.
+64 bytes, such that no two buffers overlap while both are live. What lives throughout lies at the
+bottom. The rest is placed one by one, the largest first, each at the lowest offset that is free
+over its whole life; where that is not optimal, also by size times life, and the better plan wins.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from ir.graph import Graph, Node
 from ir.type import Device, IRError
 from passes.context import Context
-from passes.lifetime import Buffer, Lifetimes, Size, logical_bytes
+from passes.lifetime import Buffer, Lifetimes, Size, live_bytes, logical_bytes
 from passes.schedule import is_scheduled
 
 ALIGNMENT = 64
@@ -42,9 +44,9 @@ def plan_memory(graph: Graph, size: Size = logical_bytes) -> Arenas:
     arenas: dict[Device, int] = {}
     for device in graph.devices():
         buffers = [buffer for buffer in lifetimes.buffers() if buffer.device == device]
-        placed = _pack(buffers)
+        placed = _pack(buffers, lifetimes.end)
         offsets.update(placed)
-        arenas[device] = max((o + _padded(b) for b, o in placed.items()), default=0)
+        arenas[device] = _extent(placed)
     nodes = {node: offsets[buffer] for node, buffer in lifetimes.buffer.items()}
     return Arenas(nodes, arenas, lifetimes.peak())
 
@@ -53,12 +55,22 @@ def _padded(buffer: Buffer) -> int:
     return -(-buffer.bytes // ALIGNMENT) * ALIGNMENT
 
 
-def _pack(buffers: list[Buffer]) -> dict[Buffer, int]:
-    """The better of two orders: by size, and by size times life."""
-    by_size = sorted(buffers, key=lambda b: (-b.bytes, b.start))
-    by_area = sorted(buffers, key=lambda b: (-b.bytes * (b.end - b.start + 1), b.start))
-    plans = [_first_fit(order) for order in (by_size, by_area)]
-    return min(plans, key=lambda plan: max((o + _padded(b) for b, o in plan.items()), default=0))
+def _extent(offsets: dict[Buffer, int]) -> int:
+    return max((offset + _padded(buffer) for buffer, offset in offsets.items()), default=0)
+
+
+def _pack(buffers: list[Buffer], end: int) -> dict[Buffer, int]:
+    """Offsets for the buffers of one device, whose step ends at position `end`."""
+    always = [b for b in buffers if b.start == 0 and b.end == end]
+    tops = [0, *accumulate(map(_padded, always))]
+    bottom = dict(zip(always, tops, strict=False))
+    passing = [b for b in buffers if b not in bottom]
+    by_size = sorted(passing, key=lambda b: (-b.bytes, b.start))
+    by_area = sorted(passing, key=lambda b: (-b.bytes * (b.end - b.start + 1), b.start))
+    best = _first_fit(by_size)
+    if _extent(best) > max(live_bytes(passing, end)):
+        best = min(best, _first_fit(by_area), key=_extent)
+    return bottom | {buffer: tops[-1] + offset for buffer, offset in best.items()}
 
 
 def _first_fit(order: list[Buffer]) -> dict[Buffer, int]:

@@ -54,6 +54,7 @@ class _Builder:
         self.nodes = nodes
         self._names = Names(node.name for node in graph.nodes)
         self._scalars: dict[tuple[str, TensorType], Node] = {}
+        self._logical: set[str] = set()
 
     def update(self, w: Node, g: Node) -> tuple[Pair, Pair]:
         """The next momentum and the next value of one parameter."""
@@ -85,8 +86,9 @@ class _Builder:
         """A fed f32[] on the device of another node."""
         scalar = TensorType((), DType.F32, beside.device)
         if (logical, scalar) not in self._scalars:
-            repeated = any(known == logical for known, _ in self._scalars)
-            name = f"{logical}.on{beside.device.index}" if repeated and beside.device else logical
+            again = logical in self._logical and beside.device
+            name = f"{logical}.on{again.index}" if again else logical
+            self._logical.add(logical)
             self._scalars[logical, scalar] = self._leaf("input", name, scalar, {"of": logical})
         return self._scalars[logical, scalar]
 

@@ -15,7 +15,7 @@ Rule = Callable[[Node], Node | None]
 
 def simplify(graph: Graph, context: Context) -> Graph:
     """Apply the rules until none applies, then drop what no result needs."""
-    while (simpler := _once(graph)) != graph:
+    while (simpler := _once(graph)).nodes != graph.nodes:
         graph = simpler
     return graph
 

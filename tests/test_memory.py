@@ -1,0 +1,166 @@
+"""memory: programs run inside their arenas, and the arenas are small."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from frontend.alexnet import alexnet
+from frontend.vgg import vgg
+from ir.eval import Feeds, in_type, logical_name, piece, run_graph
+from ir.graph import Graph, Node
+from ir.op import Array
+from ir.ops import row_of
+from ir.text import parse
+from ir.type import Device, DType, IRError
+from passes.context import Context
+from passes.lifetime import Lifetimes
+from passes.memory import ALIGNMENT, plan_memory
+from passes.pipeline import EVALUATE, TRAIN, run_passes
+from tests.counts import cases
+from tests.graphs import feeds, networks
+from tests.models import SMALL
+
+HELD = {
+    DType.F32: np.float32,
+    DType.BF16: np.float32,
+    DType.U8: np.uint8,
+    DType.I32: np.int32,
+    DType.U32: np.uint32,
+}
+
+
+class Machine:
+    """Runs a planned program region by region, every stored value in its arena."""
+
+    def __init__(self, graph: Graph, fed: Feeds) -> None:
+        self.graph, self.offsets = graph, graph.note("offset")
+        ends = {d: 0 for d in graph.devices()}
+        for node, offset in self.offsets.items():
+            assert node.device is not None
+            ends[node.device] = max(ends[node.device], offset + node.type.bytes)
+        # All bytes 0xff read as NaN: whatever is read before it is written shows.
+        self.arenas = {d: np.full(end, 0xFF, np.uint8) for d, end in ends.items()}
+        for leaf in graph.nodes:
+            if row_of(leaf).is_leaf:
+                self.write(leaf, self._initial(leaf, fed))
+
+    def _initial(self, leaf: Node, fed: Feeds) -> Array:
+        if leaf.op == "constant":
+            return np.full(leaf.type.shape, leaf.attrs["value"])
+        return np.asarray(fed[logical_name(leaf)])[piece(leaf)]
+
+    def view(self, node: Node) -> Array:
+        assert node.device is not None
+        begin = self.offsets[node]
+        memory = self.arenas[node.device][begin : begin + node.type.bytes]
+        return memory.view(HELD[node.type.dtype]).reshape(node.type.shape)
+
+    def write(self, node: Node, value: Array) -> None:
+        self.view(node)[...] = in_type(np.asarray(value), node.type, np.float32)
+
+    def run(self) -> None:
+        regions: dict[int, list[Node]] = {}
+        for node in self.graph.nodes:
+            if node in self.graph.note("region"):
+                regions.setdefault(self.graph.note("region")[node], []).append(node)
+        for nodes in regions.values():
+            self._run_region(nodes)
+
+    def _run_region(self, nodes: list[Node]) -> None:
+        values = {o: self.view(o).copy() for n in nodes for o in n.inputs if o not in nodes}
+        for node in nodes:
+            reference = row_of(node).reference
+            assert callable(reference)
+            value = reference(*(values[o] for o in node.inputs), **node.attrs)
+            values[node] = in_type(value, node.type, np.float32)
+        for node in nodes:
+            if node in self.offsets:
+                self.write(node, values[node])
+
+
+def check_arena_run(graph: Graph) -> None:
+    """Not one bit may differ from a run in which every value has memory of its own."""
+    fed = feeds(graph)
+    fed = {n: v.astype(np.float32) if v.dtype == np.float64 else v for n, v in fed.items()}
+    expected = run_graph(graph, fed, np.float32)
+    machine = Machine(graph, fed)
+    machine.run()
+    for node in graph.outputs:
+        np.testing.assert_array_equal(machine.view(node), expected.outputs[node.name])
+    for pair in graph.updates:
+        assert machine.offsets[pair.leaf] == machine.offsets[pair.value]
+        whole = expected.updates[logical_name(pair.leaf)]
+        np.testing.assert_array_equal(machine.view(pair.value), whole[piece(pair.leaf)])
+
+
+def check_laws(graph: Graph) -> None:
+    """Aligned, at least the bound, and no two live buffers overlap."""
+    plan, lifetimes = plan_memory(graph), Lifetimes(graph)
+    offsets = {b: plan.offsets[b.values[0]] for b in lifetimes.buffers()}
+    assert all(offset % ALIGNMENT == 0 for offset in plan.offsets.values())
+    assert all(plan.bytes[d] >= plan.lower_bound[d] for d in plan.bytes)
+    for device in graph.devices():
+        placed = [(b, o) for b, o in offsets.items() if b.device == device]
+        for i, (a, at) in enumerate(placed):
+            assert at + a.bytes <= plan.bytes[device]
+            for b, bt in placed[:i]:
+                apart_in_time = a.end < b.start or b.end < a.start
+                assert apart_in_time or at + a.bytes <= bt or bt + b.bytes <= at
+
+
+@cases(full=200, sample=25)
+@given(networks())
+def test_generated_programs_run_in_their_arenas(graph: Graph) -> None:
+    for devices in (1, 2, 4):
+        for passes in (TRAIN, EVALUATE):
+            program = run_passes(graph, passes, Context(devices))
+            check_laws(program)
+            check_arena_run(program)
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_models_run_in_their_arenas(model: str, devices: int) -> None:
+    program = run_passes(SMALL[model](), TRAIN, Context(devices))
+    check_laws(program)
+    check_arena_run(program)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("preset", ["paper", "code145"])
+def test_alexnets_arena_is_within_five_percent_of_the_bound(devices: int, preset: str) -> None:
+    plan = plan_memory(run_passes(alexnet(preset=preset), TRAIN, Context(devices)))
+    for device, bound in plan.lower_bound.items():
+        assert bound <= plan.bytes[device] <= 1.05 * bound
+
+
+def test_vggs_arena_is_within_five_percent_of_the_bound() -> None:
+    plan = plan_memory(run_passes(vgg(), TRAIN, Context(1)))
+    assert plan.bytes[Device(0)] <= 1.05 * plan.lower_bound[Device(0)]
+
+
+def test_sizes_are_data() -> None:
+    graph = run_passes(SMALL["paper"](), TRAIN, Context(2))
+    logical = plan_memory(graph)
+    padded = plan_memory(graph, lambda node: 2 * node.type.bytes)
+    for device, bound in logical.lower_bound.items():
+        assert padded.lower_bound[device] == 2 * bound
+
+
+def test_memory_needs_a_schedule() -> None:
+    graph = run_passes(SMALL["paper"](), TRAIN[:-2], Context(2))
+    with pytest.raises(IRError, match="needs regions in their final order; run schedule first"):
+        run_passes(graph, ("memory",), Context(2))
+
+
+def test_an_update_that_cannot_be_done_in_place_is_refused() -> None:
+    graph = parse(
+        """graph g {
+          v: f32[3]@dev0 = state()
+          w: f32[3]@dev0 = state()
+          output v
+          update v = w
+        }"""
+    )
+    with pytest.raises(IRError, match="'v' cannot be updated in place by 'w'"):
+        Lifetimes(graph.with_note("region", {}))
