@@ -10,9 +10,12 @@ the working precision.
 
 import argparse
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +71,10 @@ def _value(node: Node, inputs: list[Array], feeds: Feeds, precision: Float) -> A
     if isinstance(row.reference, Absent):
         value = _fed(node, feeds)
     else:
-        value = row.reference(*inputs, **node.attrs)
+        try:
+            value = row.reference(*inputs, **node.attrs)
+        except IRError as error:
+            raise IRError(f"in '{node.name}': {error}") from None
     if row.is_leaf and node.op == "constant":
         value = np.broadcast_to(value, node.type.shape)
     return in_type(value, node.type, precision)
@@ -82,7 +88,11 @@ def in_type(value: Array, type: TensorType, precision: Float) -> Array:
     return rounded(held, "bf16") if type.dtype is DType.BF16 else held
 
 
-_INTEGERS = {DType.U8: np.uint8, DType.I32: np.int32, DType.U32: np.uint32}
+_INTEGERS: dict[DType, type[np.integer[Any]]] = {
+    DType.U8: np.uint8,
+    DType.I32: np.int32,
+    DType.U32: np.uint32,
+}
 
 
 # ---------------------------------------------------------------------------- logical tensors
@@ -93,11 +103,26 @@ def _fed(leaf: Node, feeds: Feeds) -> Array:
     if name not in feeds:
         raise IRError(f"nothing is fed for '{name}', expected an array for {leaf.type}")
     whole = np.asarray(feeds[name])
+    if whole.dtype.kind not in "biuf":
+        raise IRError(f"'{name}' is fed elements of type {whole.dtype}, expected numbers")
     if whole.shape != logical_shape(leaf):
         raise IRError(
             f"'{name}' is fed shape {list(whole.shape)}, expected {list(logical_shape(leaf))}"
         )
-    return whole[piece(leaf)]
+    value = whole[piece(leaf)]
+    if not leaf.type.dtype.is_float:
+        _require_integers(name, value, leaf)
+    return value
+
+
+def _require_integers(name: str, value: Array, leaf: Node) -> None:
+    limits = np.iinfo(_INTEGERS[leaf.type.dtype])
+    below = int(leaf.attrs.get("below", 0))  # type: ignore[arg-type]
+    least, most = (0, below - 1) if below else (limits.min, limits.max)
+    if not ((value >= least) & (value <= most) & (value == np.floor(value))).all():
+        raise IRError(
+            f"'{name}' is fed other numbers than the integers expected, {least} to {most}"
+        )
 
 
 def _assemble(pairs: tuple[Pair, ...], values: Mapping[Node, Array]) -> dict[str, Array]:
@@ -150,7 +175,7 @@ def main() -> None:
     """Run a program with NumPy on seeded random feeds, or on those of an .npz file."""
     parser = argparse.ArgumentParser(prog="python -m ir.eval", description=main.__doc__)
     parser.add_argument("file", nargs="?", default="-", help="IR text; - (default) is stdin")
-    parser.add_argument("--seed", type=int, default=0, help="of the random feeds (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the random feeds (default 0)")
     parser.add_argument("--feeds", metavar="NPZ", help="arrays by logical name; the rest random")
     parser.add_argument("--save", metavar="NPZ", help="write the results to a file")
     parser.add_argument("--float32", action="store_true", help="compute in float32, not float64")
@@ -169,11 +194,17 @@ def main() -> None:
         _save(options.save, named)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed, expected an integer >= 0")
+    return int(text)
+
+
 def _load(path: str, known: Mapping[str, Array]) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             loaded = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         raise Error(f"{path}: not an .npz file of arrays: {error}") from error
     for name in loaded:
         if name not in known:

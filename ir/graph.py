@@ -134,7 +134,7 @@ def _structure(graph: Graph) -> object:
         (n.name, n.op, tuple(i.name for i in n.inputs), dict(n.attrs), n.type) for n in graph.nodes
     ]
     pairs = [[(p.leaf.name, p.value.name) for p in ps] for ps in (graph.gradients, graph.updates)]
-    notes = {key: {n.name: v for n, v in values.items()} for key, values in graph.notes.items()}
+    notes = {(key, n.name): v for key, values in graph.notes.items() for n, v in values.items()}
     return graph.name, nodes, [n.name for n in graph.outputs], pairs, notes
 
 

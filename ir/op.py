@@ -4,6 +4,7 @@ The rows stand in `ir/ops/`; `ir.ops.apply` is the only maker of nodes. A cell t
 holds `Absent("the reason")`, never nothing.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ir.graph import Attrs, AttrValue, Node
-from ir.type import IRError, TensorType
+from ir.type import MAX_RANK, IRError, TensorType
 
 Array = npt.NDArray[Any]
+
+MAX_NAME = 128
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,23 @@ class Attr:
 
     def check(self, value: object) -> AttrValue:
         """Return the value in canonical form. Raises IRError saying what was expected."""
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if self.kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             value = float(value)
         if isinstance(value, list):
             value = tuple(value)
         if not self._fits(value):
-            raise IRError(f"expected {self}, got {show(value)}")
+            raise IRError(f"expected {self}, got {_brief(value)}")
         return value  # type: ignore[return-value]
 
     def _fits(self, value: object) -> bool:
         if isinstance(value, tuple):
-            right_length = self.length is None or len(value) == self.length
+            right_length = (
+                len(value) <= MAX_RANK if self.length is None else len(value) == self.length
+            )
             return self.kind is tuple and right_length and all(map(self._fits_number, value))
         if isinstance(value, str):
-            return self.kind is str and (not self.choices or value in self.choices)
+            fits = value in self.choices if self.choices else not value or is_name(value)
+            return self.kind is str and fits
         return isinstance(value, self.kind) and self._fits_number(value)
 
     def _fits_number(self, value: object) -> bool:
@@ -68,13 +75,28 @@ class Attr:
     def __str__(self) -> str:
         if self.choices:
             return "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
-        count = "" if self.length is None else f"{self.length} "
-        noun = {int: "an integer", float: "a number", str: "a string"}.get(
-            self.kind, f"a list of {count}integers"
+        count = f"at most {MAX_RANK}" if self.length is None else f"{self.length}"
+        noun = {int: "an integer", float: "a number", str: "a name in quotes"}.get(
+            self.kind, f"a list of {count} integers"
         )
-        bounds = [f">= {self.least:g}"] if self.least is not None else []
-        bounds += [f"< {self.below:g}"] if self.below is not None else []
+        bounds = [f">= {self.least:.12g}"] if self.least is not None else []
+        bounds += [f"< {self.below:.12g}"] if self.below is not None else []
         return f"{noun} {' and '.join(bounds)}".rstrip()
+
+
+def is_name(text: str) -> bool:
+    """Whether the IR text can write this as a name."""
+    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
+
+
+def check_name(name: str) -> str:
+    """The name itself. Raises IRError if it is none."""
+    if not is_name(name):
+        raise IRError(
+            f"expected a name of at most {MAX_NAME} letters, digits, _ and ., not begun by a digit "
+            f"or ., got {_brief(name)}"
+        )
+    return name
 
 
 def show(value: object) -> str:
@@ -82,6 +104,11 @@ def show(value: object) -> str:
     if isinstance(value, tuple | list):
         return "[" + ",".join(show(item) for item in value) + "]"
     return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _brief(value: object) -> str:
+    text = show(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # ---------------------------------------------------------------------------- gradients
@@ -143,21 +170,21 @@ Read = Local | Param | Whole
 
 @dataclass(frozen=True)
 class Shards:
-    """How an op falls into k shards of its result's axis 1: what shard i reads, its attributes."""
+    """How an op falls into equal shards along axis 1: what shard i reads, and its attributes."""
 
     reads: tuple[Read, ...]
     attrs: Callable[[int], Mapping[str, AttrValue]] = lambda shard: {}
 
 
 SplitRule = Callable[..., Shards | str]
-"""`rule(k, *operand types, **attrs)`: the shards, or the reason why there are none."""
+"""`rule(parts, *operand types, **attrs)`: the shards, or the reason why there are none."""
 
 
-def split_locally(k: int, *types: TensorType, **attrs: AttrValue) -> Shards | str:
+def split_locally(parts: int, *types: TensorType, **attrs: AttrValue) -> Shards | str:
     """The split of elementwise ops: tensors fall apart along axis 1, scalars are read whole."""
-    ragged = next((t for t in types if t.rank > 0 and (t.rank < 2 or t.shape[1] % k)), None)
+    ragged = next((t for t in types if t.rank > 0 and (t.rank < 2 or t.shape[1] % parts)), None)
     if ragged is not None:
-        return f"{ragged} does not divide by {k} along axis 1"
+        return f"{ragged} does not divide by {parts} along axis 1"
     return Shards(tuple(Local() if t.rank else Whole() for t in types))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ir.graph import Graph, Node
 from ir.op import show
-from ir.ops import row_of
+from ir.ops import TABLE
 
 
 def print_graph(graph: Graph) -> str:
@@ -25,12 +25,15 @@ def _body(graph: Graph) -> Iterator[str]:
 
 def print_node(node: Node) -> str:
     """One line: name, type, op, operands, the attributes that differ from their defaults."""
-    schema = row_of(node).attrs
-    attrs = [f"{k}={show(v)}" for k, v in node.attrs.items() if v != schema[k].default]
+    # A node that breaks the law must still be shown, beside the complaint.
+    schema = TABLE[node.op].attrs if node.op in TABLE else {}
+    defaults = {k: attr.default for k, attr in schema.items()}
+    attrs = [f"{k}={show(v)}" for k, v in node.attrs.items() if v != defaults.get(k)]
     arguments = ", ".join([operand.name for operand in node.inputs] + attrs)
     return f"{node.name}: {node.type} = {node.op}({arguments})"
 
 
 def _notes(graph: Graph, node: Node) -> str:
-    found = [f"{key}={values[node]}" for key, values in graph.notes.items() if node in values]
+    notes = sorted(graph.notes.items())
+    found = [f"{key}={values[node]}" for key, values in notes if node in values]
     return f" {{{', '.join(found)}}}" if found else ""

@@ -24,13 +24,15 @@ from difflib import get_close_matches
 
 from ir.command import read_source, run
 from ir.graph import AttrValue, Graph, Node, Pair
+from ir.op import check_name
 from ir.ops import apply
 from ir.printer import print_graph
-from ir.type import Device, DType, IRError, TensorType
+from ir.type import MAX_DEVICES, Device, DType, IRError, TensorType
 from ir.verify import check_gradient, check_update
 
 MAX_BYTES = 16 * 2**20
-MAX_NAME = 128
+MAX_LINE = 2**16
+MAX_HINTED = 48
 MAX_DIGITS = 18
 
 _TOKEN = re.compile(
@@ -38,7 +40,8 @@ _TOKEN = re.compile(
     r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
     r'|(?P<string>"[A-Za-z0-9_.]*")'
     r"|(?P<sign>[:=(),\[\]{}@])"
-    r"|(?P<blank>[ \t\r]+|#.*)"
+    r"|(?P<blank>[ \t\r]+|#.*)",
+    re.ASCII,
 )
 
 
@@ -48,8 +51,8 @@ class _Program:
 
     nodes: dict[str, Node] = field(default_factory=dict)
     outputs: list[Node] = field(default_factory=list)
-    gradients: list[Pair] = field(default_factory=list)
-    updates: list[Pair] = field(default_factory=list)
+    gradients: dict[Node, Pair] = field(default_factory=dict)
+    updates: dict[Node, Pair] = field(default_factory=dict)
     notes: dict[str, dict[Node, int]] = field(default_factory=dict)
 
     def graph(self, name: str) -> Graph:
@@ -57,8 +60,8 @@ class _Program:
             name,
             tuple(self.nodes.values()),
             tuple(self.outputs),
-            tuple(self.gradients),
-            tuple(self.updates),
+            tuple(self.gradients.values()),
+            tuple(self.updates.values()),
             self.notes,
         )
 
@@ -111,10 +114,10 @@ def _statement(line: "_Line", program: _Program) -> None:
         pair = Pair(leaf, _defined(line, program))
         if word == "gradient":
             check_gradient(pair, program.gradients)
-            program.gradients.append(pair)
+            program.gradients[leaf] = pair
         else:
             check_update(pair, program.updates)
-            program.updates.append(pair)
+            program.updates[leaf] = pair
     else:
         raise IRError(f"expected ':' and a type after '{word}', or output, gradient, update")
 
@@ -122,7 +125,8 @@ def _statement(line: "_Line", program: _Program) -> None:
 def _defined(line: "_Line", program: _Program) -> Node:
     name = line.name("the name of a node")
     if name not in program.nodes:
-        close = get_close_matches(name, list(program.nodes)[-2000:], n=1)
+        known = [node for node in program.nodes if len(node) <= MAX_HINTED]
+        close = get_close_matches(name, known[-2000:], n=1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise IRError(f"'{name}' is not defined, expected a name defined above{hint}")
     return program.nodes[name]
@@ -157,7 +161,7 @@ def _device(line: "_Line") -> Device:
     word = line.name("a device")
     match = re.fullmatch(r"dev(\d{1,4})", word)
     if not match:
-        raise IRError(f"unknown device '{word}', expected dev0, dev1, ...")
+        raise IRError(f"unknown device '{word}', expected dev0 to dev{MAX_DEVICES - 1}")
     return Device(int(match[1]))
 
 
@@ -166,12 +170,12 @@ def _arguments(line: "_Line", program: _Program) -> tuple[list[Node], dict[str, 
     attrs: dict[str, AttrValue] = {}
     while not line.accept(")"):
         if inputs or attrs:
-            line.expect(",")
+            line.expect(",", ")")
         if line.ahead("="):
             key = line.name("an attribute")
             line.expect("=")
             if key in attrs:
-                raise IRError(f"attribute '{key}' is given twice")
+                raise IRError(f"attribute '{key}' is given twice, expected once")
             attrs[key] = line.value()
         elif attrs:
             raise IRError("expected operands before attributes")
@@ -184,22 +188,30 @@ def _read_notes(line: "_Line", node: Node, program: _Program) -> None:
     while True:
         key = line.name("a note")
         line.expect("=")
-        program.notes.setdefault(key, {})[node] = line.integer()
+        noted = program.notes.setdefault(key, {})
+        if node in noted:
+            raise IRError(f"note '{key}' is given twice, expected once")
+        noted[node] = line.integer()
         if line.accept("}"):
             return
-        line.expect(",")
+        line.expect(",", "}")
 
 
 class _Line:
     """The tokens of one line and a place among them."""
 
     def __init__(self, text: str) -> None:
+        if len(text) > MAX_LINE:
+            raise IRError(f"a line of {len(text)} characters, expected at most {MAX_LINE}")
         self._tokens: list[tuple[str, str]] = []
         place = 0
         while place < len(text):
             match = _TOKEN.match(text, place)
             if match is None:
-                raise IRError(f"unexpected character {text[place]!r} in column {place + 1}")
+                raise IRError(
+                    f"character {text[place]!r} in column {place + 1} begins nothing, expected a "
+                    'name, a number, a string like "a.b" or one of : = ( ) , [ ] { } @ #'
+                )
             if match.lastgroup != "blank":
                 self._tokens.append((match.lastgroup or "", match[0]))
             place = match.end()
@@ -235,10 +247,11 @@ class _Line:
         place = self._next + 1
         return place < len(self._tokens) and self._tokens[place][1] == text
 
-    def expect(self, text: str) -> None:
-        """Take `text`."""
-        if not self.accept(text):
-            raise IRError(f"expected '{text}', got {self.found}")
+    def expect(self, *texts: str) -> None:
+        """Take the first of the texts; the others would have fitted too."""
+        if not self.accept(texts[0]):
+            choice = " or ".join(f"'{text}'" for text in texts)
+            raise IRError(f"expected {choice}, got {self.found}")
 
     def end(self) -> None:
         """Nothing may follow."""
@@ -249,10 +262,7 @@ class _Line:
         """Take a name."""
         if not self._is("name"):
             raise IRError(f"expected {what}, got {self.found}")
-        name = self._take()
-        if len(name) > MAX_NAME:
-            raise IRError(f"a name of {len(name)} characters, expected at most {MAX_NAME}")
-        return name
+        return check_name(self._take())
 
     def integer(self) -> int:
         """Take an integer."""
@@ -266,7 +276,7 @@ class _Line:
         found: list[int] = []
         while not self.accept(closing):
             if found:
-                self.expect(",")
+                self.expect(",", closing)
             found.append(self.integer())
         return tuple(found)
 

@@ -3,7 +3,7 @@
 Text form: `f32[96,3,11,11]@dev0`; a value not placed yet has no `@`; `f32[]` is a scalar.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import prod
 
@@ -11,6 +11,7 @@ from ir.command import Error
 
 MAX_RANK = 8
 MAX_ELEMENTS = 2**40
+MAX_DEVICES = 10_000
 
 
 class IRError(Error):
@@ -89,15 +90,15 @@ class TensorType:
 
     def on(self, device: Device | None) -> "TensorType":
         """The same tensor elsewhere."""
-        return self if device == self.device else replace(self, device=device)
+        return self if device == self.device else TensorType(self.shape, self.dtype, device)
 
     def with_shape(self, *shape: int) -> "TensorType":
         """The same element type and device, another shape."""
-        return replace(self, shape=shape)
+        return TensorType(shape, self.dtype, self.device)
 
     def with_dtype(self, dtype: DType) -> "TensorType":
         """The same shape and device, another element type."""
-        return replace(self, dtype=dtype)
+        return TensorType(self.shape, dtype, self.device)
 
     def __str__(self) -> str:
         place = f"@{self.device}" if self.device else ""

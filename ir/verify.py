@@ -1,13 +1,15 @@
 """The laws of a program, checked after every pass.
 
 Operands are defined before their use and belong to the program; names are unique; every node has
-the type its row infers, so all operands of an op are on one device; a gradient belongs to a
-parameter and has its shape; an update belongs to a parameter or state and has its type.
+the type its row infers, so all operands of an op are on one device, and states all its attributes;
+a gradient belongs to a parameter and has its shape; an update belongs to a parameter or state and
+has its type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container
 
 from ir.graph import Graph, Node, Pair
+from ir.op import check_name, show
 from ir.ops import apply
 from ir.printer import print_node
 from ir.type import IRError
@@ -15,25 +17,42 @@ from ir.type import IRError
 WINDOW = 6
 
 
-def verify(graph: Graph) -> None:
-    """Raise IRError, showing the program around the guilty line, if a law is broken."""
+def verify(graph: Graph, trusted: Container[Node] = ()) -> None:
+    """Raise IRError, showing the program around the guilty line, if a law is broken.
+
+    Nodes never change, so those of a program that was verified before may be trusted: they are
+    not typed again.
+    """
+    for name in (graph.name, *graph.notes):
+        check_name(name)
     seen: dict[str, Node] = {}
     for node in graph.nodes:
         try:
-            _check_node(node, seen)
+            _check_scope(node, seen)
+            if node not in trusted:
+                _check_meaning(node)
         except IRError as error:
             raise IRError(f"in graph {graph.name}: {error}\n{window(graph, node)}") from None
         seen[node.name] = node
     _check_results(graph, seen)
 
 
-def _check_node(node: Node, seen: dict[str, Node]) -> None:
+def _check_scope(node: Node, seen: dict[str, Node]) -> None:
     if node.name in seen:
         raise IRError(f"'{node.name}' is defined already, expected a new name")
     for operand in node.inputs:
         if seen.get(operand.name) is not operand:
             raise IRError(f"'{operand.name}' is not defined above its use in '{node.name}'")
-    apply(node.op, *node.inputs, name=node.name, type=node.type, **node.attrs)
+
+
+def _check_meaning(node: Node) -> None:
+    again = apply(node.op, *node.inputs, name=node.name, type=node.type, **node.attrs)
+    if dict(again.attrs) != dict(node.attrs):
+        stated, canonical = (
+            ", ".join(f"{key}={show(value)}" for key, value in attrs.items())
+            for attrs in (node.attrs, again.attrs)
+        )
+        raise IRError(f"'{node.name}' has the attributes {stated}, expected {canonical}")
 
 
 def _check_results(graph: Graph, seen: dict[str, Node]) -> None:
@@ -43,36 +62,37 @@ def _check_results(graph: Graph, seen: dict[str, Node]) -> None:
     for node in named + noted:
         if seen.get(node.name) is not node:
             raise IRError(f"in graph {graph.name}: result '{node.name}' is not one of its nodes")
-    for index, pair in enumerate(graph.gradients):
-        check_gradient(pair, graph.gradients[:index])
-    for index, pair in enumerate(graph.updates):
-        check_update(pair, graph.updates[:index])
+    for pairs, check in ((graph.gradients, check_gradient), (graph.updates, check_update)):
+        taken = set[Node]()
+        for pair in pairs:
+            check(pair, taken)
+            taken.add(pair.leaf)
 
 
-def check_gradient(pair: Pair, earlier: Sequence[Pair]) -> None:
+def check_gradient(pair: Pair, taken: Container[Node]) -> None:
     """Raise IRError unless the pair gives a parameter its first gradient, of its own type."""
     if pair.leaf.op != "param":
         raise IRError(
             f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param to have a gradient"
         )
-    _check_pair("gradient", pair, earlier)
+    _check_pair("gradient", pair, taken)
 
 
-def check_update(pair: Pair, earlier: Sequence[Pair]) -> None:
+def check_update(pair: Pair, taken: Container[Node]) -> None:
     """Raise IRError unless the pair gives a parameter or state its only next value."""
     if pair.leaf.op not in ("param", "state"):
         raise IRError(
             f"'{pair.leaf.name}' is '{pair.leaf.op}', expected a param or state to update"
         )
-    _check_pair("update", pair, earlier)
+    _check_pair("update", pair, taken)
 
 
-def _check_pair(kind: str, pair: Pair, earlier: Sequence[Pair]) -> None:
+def _check_pair(kind: str, pair: Pair, taken: Container[Node]) -> None:
     if pair.value.type != pair.leaf.type:
         raise IRError(
             f"{kind} of '{pair.leaf.name}' has type {pair.value.type}, expected {pair.leaf.type}"
         )
-    if any(other.leaf is pair.leaf for other in earlier):
+    if pair.leaf in taken:
         raise IRError(f"'{pair.leaf.name}' has a second {kind}, expected one")
 
 

@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ir.dot import to_dot
-
 from ir.command import Error, run
+from ir.dot import to_dot
 from ir.graph import Graph
 from ir.printer import print_graph
 from ir.text import read

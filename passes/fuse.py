@@ -58,9 +58,8 @@ class _Region:
 
     def admits(self, node: Node, waits: Iterable["_Region"]) -> bool:
         """Whether the node may join, given every region it waits for."""
-        same_place = self._nodes[0].device == node.device
         in_order = all(other is self or other.number < self.number for other in waits)
-        return same_place and in_order and self._welcome(node)
+        return in_order and self._welcome(node)
 
     def _welcome(self, node: Node) -> bool:
         kind = row_of(node).fusion

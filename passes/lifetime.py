@@ -42,6 +42,10 @@ def live_bytes(buffers: Iterable[Buffer], end: int) -> list[int]:
     return list(accumulate(change))[:-1]
 
 
+def _is_pointwise(node: Node) -> bool:
+    return row_of(node).fusion in (Fusion.POINTWISE, Fusion.VIEW)
+
+
 def _is_fed_tensor(node: Node) -> bool:
     return node.op == "input" and node.type.rank > 0
 
@@ -121,23 +125,21 @@ class Lifetimes:
         return None
 
     def _state_of(self, node: Node) -> Buffer:
-        leaf = self._leaf_of[node]
-        late = [user for user in self._uses[leaf] if self._at(user) > self._at(node)]
-        if late or self._at(node) == 0:
-            reader = late[0].name if late else "nothing computes it"
-            raise IRError(
-                f"'{leaf.name}' cannot be updated in place by '{node.name}' ({reader}); "
-                "expected every reader before the update"
-            )
+        """The memory of the state that the value replaces, free to be written by then."""
+        leaf, here = self._leaf_of[node], self._at(node)
+        for user in self._uses[leaf]:
+            if self._at(user) > here or (self._at(user) == here and not _is_pointwise(user)):
+                raise IRError(
+                    f"'{leaf.name}' cannot be updated in place by '{node.name}': '{user.name}' "
+                    "still reads it; expected every reader before the update"
+                )
+        if here == 0:
+            raise IRError(f"'{leaf.name}' cannot be updated by the leaf '{node.name}'")
         return self.buffer[leaf]
 
     def _pointwise_regions(self) -> set[int]:
         """Regions in which element i of every value needs element i of the others only."""
-        mixed = {
-            region
-            for node, region in self._region.items()
-            if row_of(node).fusion not in (Fusion.POINTWISE, Fusion.VIEW)
-        }
+        mixed = {region for node, region in self._region.items() if not _is_pointwise(node)}
         return set(self._region.values()) - mixed
 
     def _operands_in_place(self, node: Node) -> Iterable[Buffer]:
@@ -155,5 +157,4 @@ class Lifetimes:
     def _dies_into(self, buffer: Buffer, node: Node) -> bool:
         here = self._at(node)
         last = max((self._last_use(value) for value in buffer.values), default=0)
-        taken = any(self._at(value) == here for value in buffer.values)
-        return last == here and not taken and buffer.bytes == self._size(node)
+        return last == here and buffer.bytes == self._size(node)

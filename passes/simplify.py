@@ -14,13 +14,10 @@ Rule = Callable[[Node], Node | None]
 
 
 def simplify(graph: Graph, context: Context) -> Graph:
-    """Apply the rules until none applies, then drop what no result needs."""
-    while (simpler := _once(graph)).nodes != graph.nodes:
-        graph = simpler
-    return graph
+    """Apply the rules, then drop what no result needs.
 
-
-def _once(graph: Graph) -> Graph:
+    One walk is enough: rules only ever point to nodes further up, which are simple already.
+    """
     kept, known = set(graph.results), dict[object, Node]()
 
     def visit(node: Node, inputs: tuple[Node, ...]) -> list[Node]:

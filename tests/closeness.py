@@ -21,7 +21,9 @@ def assert_close(value: Array, reference: Array, tolerance: float, what: str) ->
     assert error <= tolerance, f"{what}: relative error {error:.3g} > {tolerance:.3g}"
 
 
-def assert_same(value: Mapping[str, Array], reference: Mapping[str, Array], tolerance: float) -> None:
+def assert_same(
+    value: Mapping[str, Array], reference: Mapping[str, Array], tolerance: float
+) -> None:
     """Fail unless the same names have close values."""
     assert set(value) == set(reference)
     for name, expected in reference.items():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from frontend.alexnet import alexnet
 from ir.eval import run_graph
 from ir.graph import Graph
 from passes.context import Context
@@ -47,6 +48,11 @@ def test_parameters_stay_where_training_has_them(model: str) -> None:
     for leaf in evaluation(graph).leaves("param"):
         there = training[leaf.name]
         assert (leaf.type, leaf.attrs) == (there.type, there.attrs)
+
+
+def test_the_factor_is_the_chance_to_be_kept() -> None:
+    program = evaluation(alexnet(2, width=0.125, image=64, classes=10, dropout=0.25))
+    assert {n.attrs["by"] for n in program.nodes if n.op == "scale"} == {0.75}
 
 
 def test_nothing_is_updated() -> None:

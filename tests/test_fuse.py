@@ -74,8 +74,7 @@ def regions_of(graph: Graph) -> set[str]:
     region = graph.note("region")
     nodes = sorted((n for n in graph.nodes if n in region), key=lambda n: region[n])
     return {
-        " ".join(node.op for node in group)
-        for _, group in groupby(nodes, key=lambda n: region[n])
+        " ".join(node.op for node in group) for _, group in groupby(nodes, key=lambda n: region[n])
     }
 
 
@@ -123,6 +122,32 @@ def test_a_shared_weight_is_not_overwritten_before_its_last_reader() -> None:
         }"""
     )
     check_laws(fused(graph))
+
+
+def test_an_update_waits_for_a_later_reader() -> None:
+    # d's weights are read by `late`, which begins after `g`: w.next must not join g's region.
+    graph = parse(
+        """graph g {
+          x: f32[2,3]@dev0 = input()
+          dy: f32[2,3]@dev0 = input()
+          rate: f32[]@dev0 = input()
+          w: f32[3,3]@dev0 = param(std=1)
+          v: f32[3,3]@dev0 = state()
+          g: f32[3,3]@dev0 = dense_dw(x, dy)
+          v.next: f32[3,3]@dev0 = sgd_velocity(v, w, g, rate, rate, rate)
+          early: f32[2,3]@dev0 = tanh(x)
+          late: f32[2,3]@dev0 = dense(early, w)
+          w.next: f32[3,3]@dev0 = sgd_weight(w, v.next, rate)
+          output late
+          update v = v.next
+          update w = w.next
+        }"""
+    )
+    result = fuse(graph, Context(1))
+    region = {node.name: number for node, number in result.note("region").items()}
+    assert region["g"] == region["v.next"] == 0
+    assert region["w.next"] not in (region["g"], region["late"])
+    check_laws(result)
 
 
 def test_a_value_needed_in_between_keeps_regions_apart() -> None:

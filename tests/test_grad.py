@@ -93,5 +93,7 @@ def test_an_op_without_a_rule_says_why() -> None:
           output top
         }"""
     )
-    with pytest.raises(IRError, match=r"'top' \(accuracy\) has no gradient for operand 'logits': a"):
+    with pytest.raises(
+        IRError, match=r"'top' \(accuracy\) has no gradient for operand 'logits': a"
+    ):
         with_gradients(graph)

@@ -8,7 +8,7 @@ from frontend.alexnet import alexnet
 from frontend.vgg import vgg
 from ir.eval import Feeds, in_type, logical_name, piece, run_graph
 from ir.graph import Graph, Node
-from ir.op import Array
+from ir.op import Array, Fusion
 from ir.ops import row_of
 from ir.text import parse
 from ir.type import Device, DType, IRError
@@ -106,6 +106,24 @@ def check_laws(graph: Graph) -> None:
             for b, bt in placed[:i]:
                 apart_in_time = a.end < b.start or b.end < a.start
                 assert apart_in_time or at + a.bytes <= bt or bt + b.bytes <= at
+    check_in_place(graph, lifetimes)
+
+
+def check_in_place(graph: Graph, lifetimes: Lifetimes) -> None:
+    """A region overwrites only what it reads element by element."""
+    region = graph.note("region")
+    pointwise = (Fusion.POINTWISE, Fusion.VIEW)
+    whole = {r for n, r in region.items() if row_of(n).fusion not in pointwise}
+    for node in region:
+        written = lifetimes.buffer.get(node)
+        for reader in [n for n in region if region[n] == region[node]]:
+            for operand in reader.inputs:
+                if written and lifetimes.buffer.get(operand) is written and operand not in region:
+                    assert row_of(reader).fusion in pointwise
+                elif written and lifetimes.buffer.get(operand) is written:
+                    same = region[operand] == region[node]
+                    view = row_of(node).fusion is Fusion.VIEW
+                    assert same or view or region[node] not in whole
 
 
 @cases(full=200, sample=25)
@@ -153,14 +171,58 @@ def test_memory_needs_a_schedule() -> None:
         run_passes(graph, ("memory",), Context(2))
 
 
-def test_an_update_that_cannot_be_done_in_place_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("w: f32[3,3]@dev0 = state()", "'v' cannot be updated by the leaf 'w'"),
+        (
+            "w: f32[3,3]@dev0 = dense(v, v) {region=0}",
+            "'v' cannot be updated in place by 'w': 'w' still reads it",
+        ),
+        (
+            "w: f32[3,3]@dev0 = relu(v) {region=0}\n z: f32[3,3]@dev0 = dense(v, v) {region=1}",
+            "'v' cannot be updated in place by 'w': 'z' still reads it",
+        ),
+    ],
+)
+def test_an_update_that_cannot_be_done_in_place_is_refused(lines: str, message: str) -> None:
+    graph = parse(f"graph g {{\n v: f32[3,3]@dev0 = state()\n {lines}\n update v = w\n}}")
+    with pytest.raises(IRError, match=message):
+        Lifetimes(graph.with_note("region", graph.notes.get("region", {})))
+
+
+def test_a_view_of_a_parameter_is_a_copy() -> None:
+    # The parameter may be overwritten while its view is still to be read.
     graph = parse(
         """graph g {
-          v: f32[3]@dev0 = state()
-          w: f32[3]@dev0 = state()
-          output v
-          update v = w
+          w: f32[2,6]@dev0 = param(std=1)
+          x: f32[2,6]@dev0 = input()
+          v: f32[2,2,3]@dev0 = unflatten(w, shape=[2,3]) {region=0}
+          u: f32[2,2,3]@dev0 = unflatten(x, shape=[2,3]) {region=1}
+          z: f32[2,2,3]@dev0 = mul(u, v) {region=2}
+          output z
         }"""
     )
-    with pytest.raises(IRError, match="'v' cannot be updated in place by 'w'"):
-        Lifetimes(graph.with_note("region", {}))
+    buffer = {node.name: Lifetimes(graph).buffer[node] for node in graph.nodes}
+    places = {name: b.values[0].name for name, b in buffer.items()}
+    assert places["v"] == "v"
+    assert places["u"] == "x"
+
+
+def test_what_a_convolution_reads_is_not_overwritten_by_its_epilogue() -> None:
+    graph = parse(
+        """graph g {
+          x: f32[2,4,5,5] = input()
+          v: f32[4,4,3,3] = param(std=1)
+          w: f32[4,4,3,3] = param(std=1)
+          a: f32[2,4,5,5] = conv(x, v, pad=[1,1,1,1])
+          b: f32[2,4,5,5] = conv(a, w, pad=[1,1,1,1])
+          c: f32[2,4,5,5] = add(b, a)
+          output c
+        }"""
+    )
+    program = run_passes(graph, EVALUATE, Context(1))
+    offsets = {node.name: offset for node, offset in program.note("offset").items()}
+    assert program.note("region")[program.nodes[-1]] == 1
+    assert offsets["c"] != offsets["a"]
+    check_laws(program)

@@ -90,6 +90,13 @@ def test_pieces_of_a_parameter_tile_it(graph: Graph) -> None:
         assert all((cells == 1).all() for cells in covered.values())
 
 
+def test_pieces_can_be_cut_again() -> None:
+    graph = SMALL["towers-4"]()
+    twice = run_passes(graph, ("split", *PLACED, "grad"), Context(2))
+    assert max(node.name.count(".") for node in twice.leaves("param")) == 3
+    assert_same_results(run_graph(twice, feeds(graph)), gradients(graph), 1e-9)
+
+
 def test_one_device_splits_nothing() -> None:
     graph = SMALL["paper"]()
     assert run_passes(graph, ("split",), Context(1)) == graph
@@ -98,7 +105,11 @@ def test_one_device_splits_nothing() -> None:
 @pytest.mark.parametrize(
     ("devices", "line", "reason"),
     [
-        (2, "y: f32[2,6] = dense(x, w, whole=1)", "y (dense) stays whole: the model keeps it whole"),
+        (
+            2,
+            "y: f32[2,6] = dense(x, w, whole=1)",
+            "y (dense) stays whole: the model keeps it whole",
+        ),
         (4, "y: f32[2,6] = dense(x, w)", "y (dense) stays whole: its 6 outputs do not divide by 4"),
     ],
 )

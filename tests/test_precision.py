@@ -43,6 +43,8 @@ def test_bf16_feeds_the_contractions_and_keeps_the_masters(model: str) -> None:
         if row_of(node).fusion is Fusion.ANCHOR:
             assert {operand.type.dtype for operand in node.inputs} == {DType.BF16}
             assert node.type.dtype is (DType.F32 if node.op.endswith("_dw") else DType.BF16)
+    biases = [n for n in program.nodes if n.op == "cast" and n.inputs[0].type.rank < 2]
+    assert not [n for n in biases if n.type.dtype is DType.BF16]
     kept = [*program.leaves("param", "state"), *(p.value for p in program.updates)]
     assert {node.type.dtype for node in [*kept, *program.outputs]} == {DType.F32}
 
@@ -53,7 +55,9 @@ def test_names_and_types_of_results_stay(graph: Graph) -> None:
     before = in_form(graph, "fp32")
     for precision in ("tf32", "bf16"):
         after = in_form(graph, precision)
-        assert [(n.name, n.type) for n in after.results] == [(n.name, n.type) for n in before.results]
+        assert [(n.name, n.type) for n in after.results] == [
+            (n.name, n.type) for n in before.results
+        ]
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 2e-3), ("bf16", 2e-2)])

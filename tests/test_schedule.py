@@ -97,15 +97,15 @@ def test_values_stay(graph: Graph) -> None:
 def test_regions_are_numbered_in_order() -> None:
     graph = scheduled(alexnet())
     numbers = list(dict.fromkeys(graph.note("region").values()))
-    order = list(dict.fromkeys(graph.note("region")[n] for n in graph.nodes if n in graph.note("region")))
+    order = list(
+        dict.fromkeys(graph.note("region")[n] for n in graph.nodes if n in graph.note("region"))
+    )
     assert order == sorted(numbers) == list(range(len(numbers)))
 
 
 def test_memory_decides_between_orders() -> None:
     # Two wide branches that shrink at once: doing both wide parts first would need both at once.
-    graph = run_passes(
-        _wide_branches(), ("place", "transfer", "fuse", "schedule"), Context(1)
-    )
+    graph = run_passes(_wide_branches(), ("place", "transfer", "fuse", "schedule"), Context(1))
     assert Lifetimes(graph).peak()[Device(0)] < 2 * 4 * 64 * 32 * 32 * 4
 
 

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.alexnet import alexnet
-
 from ir.eval import Feeds, random_feeds, run_graph
 from ir.graph import Graph
 from ir.op import Array
@@ -82,7 +81,9 @@ def test_frozen_parameters_and_their_momentum_do_not_move() -> None:
     params, random = initial(graph), np.random.default_rng(0)
     state = {**params, **{f"{n}.momentum": random.normal(size=v.shape) for n, v in params.items()}}
     frozen = {"conv1.weight", "conv1.bias", "fc7.weight"}
-    fixed = {n: 0.0 if n.removesuffix(".rate") in frozen else r for n, r in rates(params, 0.01).items()}
+    fixed = {
+        n: 0.0 if n.removesuffix(".rate") in frozen else r for n, r in rates(params, 0.01).items()
+    }
     fed: Feeds = {**step_feeds(graph, 0), **fixed, "momentum": 0.9, "decay": 0.0005, **state}
     updates = run_graph(program, fed).updates
     for name, before in state.items():
@@ -106,7 +107,9 @@ def test_accumulated_batches_equal_one_large_batch(devices: int, batches: int) -
     applying = training(small, devices, update="apply", batches=batches)
     updates = run_graph(applying, {**state, **sums, **fixed}).updates
     together = {
-        name: value if name == "mean" or not value.ndim else np.concatenate([p[name] for p in parts])
+        name: value
+        if name == "mean" or not value.ndim
+        else np.concatenate([p[name] for p in parts])
         for name, value in parts[0].items()
         if name not in params
     }
@@ -115,9 +118,7 @@ def test_accumulated_batches_equal_one_large_batch(devices: int, batches: int) -
 
 
 def _without_dropout(batch: int) -> Graph:
-    return alexnet(
-        batch, width=0.125, image=SIZE, classes=10, activation="tanh", dropout=0.0
-    )
+    return alexnet(batch, width=0.125, image=SIZE, classes=10, activation="tanh", dropout=0.0)
 
 
 @cases(full=100, sample=10)

@@ -26,8 +26,7 @@ EXAMPLES = {
         "y: f32[2,4,3,3] = slice(c, start=4, size=4)"
     ),
     "slice(unslice(x)) = x": (
-        "u: f32[2,9,3,3] = unslice(x, start=2, size=9)\n"
-        "y: f32[2,4,3,3] = slice(u, start=2, size=4)"
+        "u: f32[2,9,3,3] = unslice(x, start=2, size=9)\ny: f32[2,4,3,3] = slice(u, start=2, size=4)"
     ),
     "unflatten(flatten(x)) = x, there(back(x)) = x": (
         "f: f32[2,36] = flatten(x)\n y: f32[2,4,3,3] = unflatten(f, shape=[4,3,3])"

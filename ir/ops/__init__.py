@@ -1,9 +1,10 @@
 """The op table, and `apply`, the only maker of nodes."""
 
+from functools import lru_cache
 from types import MappingProxyType
 
 from ir.graph import AttrValue, Node
-from ir.op import Op
+from ir.op import Op, check_name
 from ir.ops import (
     conv,
     dense,
@@ -53,27 +54,39 @@ def apply(
     A leaf takes `type` as declared; for other ops a given `type` must equal the inferred one.
     Raises IRError saying what was expected.
     """
+    check_name(name)
     row = lookup(op)
     _check_arity(row, inputs)
     checked = row.check_attrs(attrs)
     device = _join_devices(row, inputs)
     if row.is_leaf:
         if type is None:
-            raise IRError(f"{op} needs a declared type")
+            raise IRError(f"expected a declared type for {op}, got none")
         inferred = row.type(type, **checked)
     else:
-        inferred = row.type(*(node.type for node in inputs), **checked)
+        types = tuple(node.type for node in inputs)
+        inferred = _infer(op, types, tuple(checked.items()))
         inferred = inferred if op == "transfer" else inferred.on(device)
     if type is not None and type != inferred:
-        raise IRError(f"{name}: written type {type}, but {op} gives {inferred}")
+        raise IRError(f"'{name}' is written {type}, expected {inferred}, which {op} gives")
     return Node(op, inputs, MappingProxyType(checked), inferred, name)
+
+
+@lru_cache(maxsize=4096)
+def _infer(
+    op: str, types: tuple[TensorType, ...], attrs: tuple[tuple[str, AttrValue], ...]
+) -> TensorType:
+    """The type rule. Networks repeat themselves, and so do passes: answers are kept."""
+    return TABLE[op].type(*types, **dict(attrs))
 
 
 def _check_arity(row: Op, inputs: tuple[Node, ...]) -> None:
     least = len(row.operands)
     if len(inputs) < least or (len(inputs) > least and not row.variadic):
-        expected = ", ".join(row.operands) or "none"
-        raise IRError(f"{row.name} got {len(inputs)} operands, expected {expected}")
+        expected = ", ".join(name.lstrip("*") for name in row.operands) or "none"
+        expected += ", ..." if row.variadic else ""
+        count = f"{len(inputs)} operand{'' if len(inputs) == 1 else 's'}"
+        raise IRError(f"{row.name} got {count}, expected {expected}")
 
 
 def _join_devices(row: Op, inputs: tuple[Node, ...]) -> Device | None:

@@ -32,6 +32,14 @@ GEOMETRY = {**STRIDE_PAD, "groups": Attr(int, 1, least=1), **MATH}
 NOT_IN_PLACE = Absent("every result element needs many operand elements")
 
 
+def require_groups(x: TensorType, groups: int) -> None:
+    """Raise IRError unless the groups divide x's maps."""
+    require(
+        x.shape[1] % groups == 0,
+        f"{groups} groups do not divide {x.shape[1]} channels, expected a divisor",
+    )
+
+
 def require_weights(x: TensorType, w: TensorType, channels: int) -> None:
     """Raise IRError unless w reads `channels` maps and has x's dtype."""
     require(
@@ -48,7 +56,8 @@ def conv_type(
     require(w.rank == 4, f"expected weights [O,I,kh,kw], got {w}")
     require(
         x.shape[1] % groups == 0 and w.shape[0] % groups == 0,
-        f"{groups} groups do not divide {x.shape[1]} channels and {w.shape[0]} maps",
+        f"{groups} groups do not divide {x.shape[1]} channels and {w.shape[0]} maps, expected a "
+        "common divisor",
     )
     require_weights(x, w, x.shape[1] // groups)
     out = positions(x.shape[2:], w.shape[2:], stride, pad)
@@ -87,7 +96,7 @@ def conv_dw_type(
     """The type of w whose convolution has the type of dy; always f32, to be summed exactly."""
     require_images(x)
     require_images(dy)
-    require(x.shape[1] % groups == 0, f"{groups} groups do not divide {x.shape[1]} channels")
+    require_groups(x, groups)
     w = x.with_shape(dy.shape[1], x.shape[1] // groups, *kernel)
     forward = conv_type(x, w, stride=stride, pad=pad, groups=groups)
     require(forward == dy, f"a kernel of size {list(kernel)} gives {forward}, expected dy, {dy}")
@@ -136,18 +145,18 @@ def conv_dw(
 
 
 def conv_split(
-    k: int, x: TensorType, w: TensorType, *, groups: int, whole: int, **_: AttrValue
+    parts: int, x: TensorType, w: TensorType, *, groups: int, whole: int, **_: AttrValue
 ) -> Shards | str:
     """Groups fall apart; a dense convolution reads everything and cuts its maps."""
     if whole:
         return "the model keeps it whole"
-    if w.shape[0] % k:
-        return f"its {w.shape[0]} maps do not divide by {k}"
+    if w.shape[0] % parts:
+        return f"its {w.shape[0]} maps do not divide by {parts}"
     if groups == 1:
         return Shards((Whole(), Param()))
-    if groups % k:
-        return f"its {groups} groups do not divide over {k} devices"
-    return Shards((Local(), Param()), lambda shard: {"groups": groups // k})
+    if groups % parts:
+        return f"its {groups} groups do not divide over {parts} devices"
+    return Shards((Local(), Param()), lambda shard: {"groups": groups // parts})
 
 
 def _flops(result: TensorType, x: TensorType, w: TensorType, **_: AttrValue) -> int:

@@ -57,13 +57,13 @@ def dense_dw(x: Array, dy: Array, *, math: str) -> Array:
 
 
 def dense_split(
-    k: int, x: TensorType, w: TensorType, *, whole: int, **_: AttrValue
+    parts: int, x: TensorType, w: TensorType, *, whole: int, **_: AttrValue
 ) -> Shards | str:
     """Reads everything and cuts its outputs."""
     if whole:
         return "the model keeps it whole"
-    if w.shape[0] % k:
-        return f"its {w.shape[0]} outputs do not divide by {k}"
+    if w.shape[0] % parts:
+        return f"its {w.shape[0]} outputs do not divide by {parts}"
     return Shards((Whole(), Param()))
 
 

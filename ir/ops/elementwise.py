@@ -68,10 +68,10 @@ def bias_dw(dy: Array, *, rank: int) -> Array:
     return total
 
 
-def bias_split(k: int, x: TensorType, b: TensorType) -> Shards | str:
+def bias_split(parts: int, x: TensorType, b: TensorType) -> Shards | str:
     """Both fall apart by channel."""
-    if x.shape[1] % k:
-        return f"{x} does not divide by {k} along axis 1"
+    if x.shape[1] % parts:
+        return f"{x} does not divide by {parts} along axis 1"
     return Shards((Local(), Param()))
 
 

@@ -33,7 +33,7 @@ def crop_type(
     require(x.rank == 4, f"expected images [N,C,H,W], got {x}")
     require(
         size[0] <= x.shape[2] and size[1] <= x.shape[3],
-        f"a crop of {list(size)} does not fit images of {list(x.shape[2:])}",
+        f"a crop of {list(size)} does not fit, expected at most the images' {list(x.shape[2:])}",
     )
     batch = x.shape[0]
     require(
@@ -49,6 +49,11 @@ def crop_type(
 
 def crop(x: Array, offset: Array, flip: Array, *, size: tuple[int, ...]) -> Array:
     """The pixels from (row, column) on, mirrored left to right where flip is not 0."""
+    room = np.asarray(x.shape[2:]) - size
+    require(
+        bool(((offset >= 0) & (offset <= room)).all()),
+        f"an offset leaves the image, expected at most {room.tolist()}",
+    )
     rows = offset[:, :1] + np.arange(size[0])
     columns = offset[:, 1:] + np.arange(size[1])
     columns = np.where(flip[:, None] != 0, columns[:, ::-1], columns)
@@ -77,15 +82,15 @@ def channel_shift_type(x: TensorType, shift: TensorType) -> TensorType:
     return x
 
 
-def _crop_split(k: int, x: TensorType, *_: TensorType, **__: AttrValue) -> Shards | str:
-    if x.shape[1] % k:
-        return f"{x} does not divide by {k} along axis 1"
+def _crop_split(parts: int, x: TensorType, *_: TensorType, **__: AttrValue) -> Shards | str:
+    if x.shape[1] % parts:
+        return f"{x} does not divide by {parts} along axis 1"
     return Shards((Local(), Whole(), Whole()))
 
 
-def _center_split(k: int, x: TensorType, mean: TensorType) -> Shards | str:
-    if x.shape[1] % k:
-        return f"{x} does not divide by {k} along axis 1"
+def _center_split(parts: int, x: TensorType, mean: TensorType) -> Shards | str:
+    if x.shape[1] % parts:
+        return f"{x} does not divide by {parts} along axis 1"
     return Shards((Local(), Local(axis=0)))
 
 

@@ -8,15 +8,19 @@ import numpy as np
 
 from ir.graph import AttrValue, Node
 from ir.op import Absent, Adjoint, Array, Attr, Fusion, Local, Op, Shards, require, split_locally
-from ir.type import Device, TensorType
+from ir.type import MAX_DEVICES, Device, TensorType
 
 _MOVES = Absent("the result lies elsewhere in memory")
+
+
+def _require_axis(x: TensorType, axis: int) -> None:
+    require(axis < x.rank, f"axis {axis} of {x} does not exist, expected more dimensions")
 
 
 def concat_type(*xs: TensorType, axis: int) -> TensorType:
     """Extents add up along the axis and agree elsewhere."""
     first = xs[0]
-    require(axis < first.rank, f"axis {axis} of {first} does not exist")
+    _require_axis(first, axis)
     for x in xs:
         require(
             x.dtype == first.dtype
@@ -34,17 +38,18 @@ def concat_type(*xs: TensorType, axis: int) -> TensorType:
 
 def slice_type(x: TensorType, *, axis: int, start: int, size: int) -> TensorType:
     """`size` elements from `start` along the axis."""
-    require(axis < x.rank, f"axis {axis} of {x} does not exist")
+    _require_axis(x, axis)
     require(
         start + size <= x.shape[axis],
-        f"slice [{start}, {start + size}) does not lie inside axis {axis} of {x}",
+        f"slice [{start}, {start + size}) does not lie inside axis {axis} of {x}, expected an end "
+        f"of at most {x.shape[axis]}",
     )
     return x.with_shape(*x.shape[:axis], size, *x.shape[axis + 1 :])
 
 
 def unslice_type(dy: TensorType, *, axis: int, start: int, size: int) -> TensorType:
     """`size` elements along the axis, of which dy fills some from `start` on."""
-    require(axis < dy.rank, f"axis {axis} of {dy} does not exist")
+    _require_axis(dy, axis)
     whole = dy.with_shape(*dy.shape[:axis], size, *dy.shape[axis + 1 :])
     slice_type(whole, axis=axis, start=start, size=dy.shape[axis])
     return whole
@@ -108,20 +113,16 @@ def _transfer_type(x: TensorType, *, to: int) -> TensorType:
     return x.on(Device(to))
 
 
-def _split_off_axis_1(k: int, *types: TensorType, axis: int, **_: AttrValue) -> Shards | str:
+def _split_off_axis_1(parts: int, *types: TensorType, axis: int, **_: AttrValue) -> Shards | str:
     if axis == 1:
         return "it runs along axis 1, which is the one that is cut"
-    return split_locally(k, *types)
+    return split_locally(parts, *types)
 
 
-def _unflatten_split(k: int, x: TensorType, *, shape: tuple[int, ...]) -> Shards | str:
-    if shape[0] % k:
-        return f"its {shape[0]} channels do not divide by {k}"
-    return Shards((Local(),), lambda shard: {"shape": (shape[0] // k, *shape[1:])})
-
-
-def _flatten_split(k: int, x: TensorType) -> Shards | str:
-    return split_locally(k, x)
+def _unflatten_split(parts: int, x: TensorType, *, shape: tuple[int, ...]) -> Shards | str:
+    if shape[0] % parts:
+        return f"its {shape[0]} channels do not divide by {parts}"
+    return Shards((Local(),), lambda shard: {"shape": (shape[0] // parts, *shape[1:])})
 
 
 def _copy(name: str, doc: str, operands: tuple[str, ...], **cells: object) -> Op:
@@ -178,7 +179,7 @@ ROWS = (
         type=flatten_type,
         reference=lambda x: x.reshape(len(x), -1),
         gradient={"x": lambda a: a.emit("unflatten", a.dy, shape=a.inputs[0].type.shape[1:])},
-        split=_flatten_split,
+        split=split_locally,
         fusion=Fusion.VIEW,
         alias=("x",),
     ),
@@ -202,6 +203,6 @@ ROWS = (
         reference=lambda x, *, to: x,
         gradient={"x": _transfer_dx},
         split=Absent("exists only after place; splitting is done before"),
-        attrs={"to": Attr(int, least=0)},
+        attrs={"to": Attr(int, least=0, below=MAX_DEVICES)},
     ),
 )

@@ -25,8 +25,8 @@ def piece_type(
         require(
             len(whole) == len(offset) == declared.rank
             and all(o + d <= w for o, d, w in zip(offset, declared.shape, whole, strict=True)),
-            f"piece of shape {list(declared.shape)} at offset {list(offset)} does not lie inside "
-            f"the logical shape {list(whole)}",
+            f"expected a piece inside the logical shape {list(whole)}, got {declared} at offset "
+            f"{list(offset)}",
         )
     return declared
 

@@ -86,13 +86,13 @@ def local_dw(x: Array, dy: Array, *, stride: Ints, pad: Ints, kernel: Ints, math
 
 
 def local_split(
-    k: int, x: TensorType, w: TensorType, *, whole: int, **_: AttrValue
+    parts: int, x: TensorType, w: TensorType, *, whole: int, **_: AttrValue
 ) -> Shards | str:
     """Like a dense convolution: reads everything and cuts its maps."""
     if whole:
         return "the model keeps it whole"
-    if w.shape[0] % k:
-        return f"its {w.shape[0]} maps do not divide by {k}"
+    if w.shape[0] % parts:
+        return f"its {w.shape[0]} maps do not divide by {parts}"
     return Shards((Whole(), Param()))
 
 

@@ -59,6 +59,12 @@ def softmax(logits: Array) -> Array:
     return p
 
 
+def _require_labels(logits: Array, labels: Array) -> None:
+    classes = logits.shape[1]
+    inside = bool(((labels >= 0) & (labels < classes)).all())
+    require(inside, f"a label is no class, expected 0 to {classes - 1}")
+
+
 def _normalised(weights: Array) -> Array:
     total = weights.sum()
     shares: Array = weights / total if total > 0 else np.zeros_like(weights)
@@ -67,6 +73,7 @@ def _normalised(weights: Array) -> Array:
 
 def cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
     """The weighted mean of -log p[label], in nats; 0 when all weights are 0."""
+    _require_labels(logits, labels)
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
     own = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
@@ -76,6 +83,7 @@ def cross_entropy(logits: Array, labels: Array, weights: Array) -> Array:
 
 def cross_entropy_dx(logits: Array, labels: Array, weights: Array, dloss: Array) -> Array:
     """dloss * w (p - onehot)."""
+    _require_labels(logits, labels)
     d = softmax(logits)
     d[np.arange(len(labels)), labels] -= 1
     scaled: Array = d * (_normalised(weights) * dloss)[:, None]
@@ -88,11 +96,12 @@ def accuracy(logits: Array, labels: Array, weights: Array, *, top: int) -> Array
     Ties count in part, as in the 2012 code: with g logits greater than the label's and e equal to
     it (itself included), the label is right with probability clip((top - g) / e, 0, 1).
     """
+    _require_labels(logits, labels)
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     greater, equal = (logits > own).sum(axis=1), (logits == own).sum(axis=1)
     # A NaN equals nothing, itself included: it is never right.
     right = np.clip((top - greater) / np.maximum(equal, 1), 0, 1) * (equal > 0)
-    share: Array = (_normalised(weights) * right).sum()
+    share: Array = (_normalised(weights) * right.astype(weights.dtype)).sum()
     return share
 
 

@@ -10,8 +10,8 @@ net that wants the 2012 code's division writes it into alpha.
 import numpy as np
 
 from ir.graph import AttrValue
-from ir.op import Array, Attr, Fusion, Op, Shards, per_element, require, split_locally
-from ir.ops.conv import NOT_IN_PLACE
+from ir.op import Array, Attr, Fusion, Local, Op, Shards, per_element, require, split_locally
+from ir.ops.conv import NOT_IN_PLACE, require_groups
 from ir.ops.elementwise import AFTER_GRAD, FIRST_ORDER
 from ir.ops.window import require_images
 from ir.type import TensorType
@@ -28,7 +28,7 @@ GROUPS = {"groups": Attr(int, 1, least=1)}
 def norm_type(x: TensorType, *, groups: int = 1, **_: AttrValue) -> TensorType:
     """The type of x; groups must divide its maps."""
     require_images(x)
-    require(x.shape[1] % groups == 0, f"{groups} groups do not divide {x.shape[1]} channels")
+    require_groups(x, groups)
     return x
 
 
@@ -92,11 +92,11 @@ class _Norm:
         return dx
 
 
-def lrn_split(k: int, x: TensorType, *, groups: int, **_: AttrValue) -> Shards | str:
+def lrn_split(parts: int, x: TensorType, *, groups: int, **_: AttrValue) -> Shards | str:
     """Groups never look at each other, so whole groups can be parted."""
-    if groups % k:
-        return f"its {groups} groups do not divide over {k} devices"
-    return Shards(split_locally(k, x).reads, lambda shard: {"groups": groups // k})  # type: ignore[union-attr]
+    if groups % parts:
+        return f"its {groups} groups do not divide over {parts} devices"
+    return Shards((Local(),), lambda shard: {"groups": groups // parts})
 
 
 def _row(name: str, doc: str, spatial: bool, backward: bool, **cells: object) -> Op:

@@ -76,7 +76,7 @@ def dropout_type(
         require(
             len(whole) == len(offset) == x.rank
             and all(o + d <= w for o, d, w in zip(offset, x.shape, whole, strict=True)),
-            f"piece {x} at offset {list(offset)} does not lie inside the shape {list(whole)}",
+            f"expected a piece inside the shape {list(whole)}, got {x} at offset {list(offset)}",
         )
     return x
 
@@ -98,19 +98,19 @@ def dropout(
 
 
 def _split(
-    k: int,
+    parts: int,
     x: TensorType,
     *scalars: TensorType,
     whole: tuple[int, ...],
     offset: tuple[int, ...],
     **_: AttrValue,
 ) -> Shards | str:
-    if x.rank < 2 or x.shape[1] % k:
-        return f"{x} does not divide by {k} along axis 1"
+    if x.rank < 2 or x.shape[1] % parts:
+        return f"{x} does not divide by {parts} along axis 1"
     start = offset or (0,) * x.rank
 
     def attrs(shard: int) -> dict[str, AttrValue]:
-        first = start[1] + shard * (x.shape[1] // k)
+        first = start[1] + shard * (x.shape[1] // parts)
         return {"whole": whole or x.shape, "offset": (start[0], first, *start[2:])}
 
     return Shards((Local(), Whole(), Whole()), attrs)

@@ -25,7 +25,7 @@ def positions(
     padded = size[0] + pad[0] + pad[1], size[1] + pad[2] + pad[3]
     require(
         window[0] <= padded[0] and window[1] <= padded[1],
-        f"window {list(window)} is larger than the padded image {list(padded)}",
+        f"window {list(window)} is larger than the padded image, expected at most {list(padded)}",
     )
     down, across = ((p - w) // s + 1 for p, w, s in zip(padded, window, stride, strict=True))
     return down, across

@@ -40,9 +40,10 @@ def roles_of(graph: Graph) -> dict[Node, Role]:
     """Forward: what the outputs need. Update: what else depends on a state. Backward: the rest.
 
     A new value of a parameter is an update even where no state is kept; a leaf that only updates
-    read counts among them. Without outputs everything is forward.
+    read counts among them. In a program that trains nothing, all is forward.
     """
-    forward = ancestors(graph.outputs or graph.nodes)
+    trains = graph.gradients or graph.updates
+    forward = ancestors(graph.outputs) if trains else set(graph.nodes)
     updated = {pair.value for pair in graph.updates}
     roles: dict[Node, Role] = {}
     for node in graph.nodes:
@@ -121,4 +122,5 @@ class _Chains:
             return False
         if self._roles[operand] is self._roles[node] is Role.UPDATE:
             return True
-        return row_of(node).fusion is Fusion.POINTWISE and len(self._readers[operand]) == 1
+        follows = row_of(node).fusion in (Fusion.POINTWISE, Fusion.VIEW)
+        return follows and len(self._readers[operand]) == 1

@@ -1,5 +1,7 @@
 """The words in a drawing: byte counts, ops with their key attributes, shapes."""
 
+from xml.sax.saxutils import escape
+
 from ir.graph import Node
 from ir.op import show
 from ir.ops import row_of
@@ -39,6 +41,11 @@ def human_flops(count: int) -> str:
     return f"{count} FLOP"
 
 
+def markup(text: str) -> str:
+    """A text inside XML or graphviz's likeness of it, in ASCII whatever the terminal's encoding."""
+    return escape(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
 def shorten(text: str) -> str:
     """The text, its middle left out if it is long."""
     if len(text) <= LONGEST:
@@ -70,17 +77,23 @@ def _window(node: Node) -> list[str]:
     if size is None and "w" in row.operands:
         size = node.inputs[row.operands.index("w")].type.shape[-2:]
     words = [_by(size)] if isinstance(size, tuple) else []
-    words.append(f"/{_by(attrs['stride'], same=True)}")
+    words.append(f"/{_once(attrs['stride'])}")
     pad = attrs.get("pad", ())
     if isinstance(pad, tuple) and any(pad):
-        words.append(f"pad {_by(pad, same=True)}")
+        words.append(f"pad {_once(pad)}")
     return words
 
 
-def _by(sizes: object, same: bool = False) -> str:
-    """Extents as `5x5`; where `same`, one number stands for equal ones."""
+def _by(sizes: object) -> str:
+    """Extents as `5x5`."""
     assert isinstance(sizes, tuple)
-    return str(sizes[0]) if same and len(set(sizes)) == 1 else "x".join(map(str, sizes))
+    return "x".join(map(str, sizes))
+
+
+def _once(sizes: object) -> str:
+    """Equal extents as one number, others as `0,3,0,3`."""
+    assert isinstance(sizes, tuple)
+    return str(sizes[0]) if len(set(sizes)) == 1 else ",".join(map(str, sizes))
 
 
 def _range(node: Node) -> str:
@@ -95,3 +108,30 @@ def shape_words(node: Node) -> str:
     """The shape; the element type too unless it is f32."""
     shape = f"[{','.join(map(str, node.type.shape))}]" if node.type.rank else "scalar"
     return shape if node.type.dtype is DType.F32 else f"{node.type.dtype} {shape}"
+
+
+# Advance widths of Helvetica, in thousandths of the type size; of what is not listed, 556.
+_WIDTHS = {
+    character: width
+    for width, characters in {
+        222: "ijl|'",
+        278: "ftI.,:;/! []",
+        333: "r()-",
+        500: "cksvxyzJ",
+        611: "FTZ",
+        667: "ABEKPSVXY",
+        722: "CDHNRUw",
+        778: "GOQ",
+        833: "mM",
+        944: "W",
+        1000: "→…%@",
+    }.items()
+    for character in characters
+}
+_SPARE, _BOLD = 1.06, 1.08
+
+
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """How wide a text is, in the units of its size, with some to spare for other typefaces."""
+    thousandths = sum(_WIDTHS.get(character, 556) for character in text)
+    return thousandths / 1000 * size * _SPARE * (_BOLD if bold else 1.0)

@@ -8,33 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from ir.cost import flops
+from ir.drawing.grouping import Detail, Leaders, Role, group, roles_of
+from ir.drawing.label import human_bytes, human_flops, op_words, shape_words, shorten
+from ir.drawing.paint import PAINTS, Paint
 from ir.graph import Graph, Node
-from ir.grouping import Detail, Leaders, Role, group, roles_of
-from ir.label import human_bytes, human_flops, op_words, shape_words, shorten
-from ir.ops import row_of
 from ir.printer import print_node
 from ir.type import Device
 
-MOST_NODES = 8
-"""Nodes listed in one box; of more, the first ones are and the rest counted."""
+BESIDE = 4
+"""Boxes without edges that stand in a row."""
 
-
-@dataclass(frozen=True)
-class Paint:
-    """Colours of one role."""
-
-    fill: str
-    stroke: str
-
-
-PAINTS = {
-    None: Paint("#f3f3f3", "#8a8a8a"),
-    Role.FORWARD: Paint("#deebf7", "#3a6ea5"),
-    Role.BACKWARD: Paint("#fde5d2", "#c0651e"),
-    Role.UPDATE: Paint("#dff0d8", "#4a8b42"),
-}
-TRANSFER = "#a3195b"
-QUIET = "#7a7a7a"
+MOST_NODES, MOST_IN_TIP = 8, 40
+"""Nodes listed in a box and in its tip; in a box the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +42,23 @@ class Box:
     device: Device | None
 
     @property
+    def is_leaf(self) -> bool:
+        """Whether nothing in it is computed."""
+        return all(line.role is None for line in self.lines)
+
+    @property
     def paint(self) -> Paint:
         """Colours of the frame."""
-        is_leaf = all(line.role is None for line in self.lines)
-        return PAINTS[None if is_leaf else self.role]
+        return PAINTS[None if self.is_leaf else self.role]
 
     @property
     def tip(self) -> str:
-        """The nodes as the IR text writes them."""
-        return "\n".join(print_node(node) for node in self.nodes)
+        """The first nodes as the IR text writes them."""
+        return "\n".join(print_node(node) for node in self.nodes[:MOST_IN_TIP])
+
+
+NetKey = tuple[int, bool]
+"""A box, and whether the edges meant are transfers."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +75,15 @@ class Edge:
         """The bytes, for people."""
         return human_bytes(self.bytes)
 
+    @property
+    def net(self) -> NetKey:
+        """What it shares its way with as long as it can: its source's other edges of its kind."""
+        return self.source, self.transfer
+
 
 @dataclass(frozen=True)
 class Lane:
-    """What one device holds; the only lane of an unplaced program has no device."""
+    """What one device holds, or, without a device, what is not placed."""
 
     device: Device | None
     title: str
@@ -102,6 +101,12 @@ class Drawing:
     lanes: tuple[Lane, ...]
 
     @property
+    def alone(self) -> list[list[int]]:
+        """For each lane the boxes without edges."""
+        joined = {place for edge in self.edges for place in (edge.source, edge.target)}
+        return [[place for place in lane.boxes if place not in joined] for lane in self.lanes]
+
+    @property
     def paints(self) -> dict[str, Paint]:
         """The legend: the kinds of node that occur."""
         found = {line.role for box in self.boxes for line in box.lines}
@@ -113,21 +118,21 @@ def draw(graph: Graph, detail: Detail | None = None, weights: bool = False) -> D
     """Lay down what a drawing shows; by default regions if there are any, else chains."""
     if detail is None:
         detail = Detail.REGIONS if "region" in graph.notes else Detail.CHAINS
-    hidden = set() if weights else {node for node in graph.nodes if _folds(node)}
-    leaders = group(graph, detail, hidden)
-    boxes = _boxes(graph, leaders)
+    hidden = set() if weights else _folded(graph)
+    boxes = _boxes(graph, group(graph, detail, hidden))
+    boxes = [boxes[place] for place in _topological(len(boxes), _edges(boxes))]
     edges = _edges(boxes)
-    order = _topological(len(boxes), edges)
-    boxes = [boxes[place] for place in order]
-    edges = _edges(boxes)
-    devices = graph.devices() or (None,)
-    lanes = tuple(_lane(graph, device, boxes) for device in devices)
+    placed = graph.devices()
+    anywhere = any(node.device is None for node in graph.nodes) or not placed
+    lanes = tuple(_lane(graph, each, boxes) for each in ((None,) if anywhere else ()) + placed)
     return Drawing(graph.name, _totals(graph, len(boxes)), tuple(boxes), tuple(edges), lanes)
 
 
-def _folds(node: Node) -> bool:
-    scalar = node.op in ("input", "constant") and node.type.rank == 0
-    return node.op in ("param", "state") or scalar
+def _folded(graph: Graph) -> set[Node]:
+    """Leaves that would only clutter; what is returned or sent is shown."""
+    scalars = {n for n in graph.leaves("input", "constant") if n.type.rank == 0}
+    sent = {operand for n in graph.nodes if n.op == "transfer" for operand in n.inputs}
+    return scalars.union(graph.leaves("param", "state")) - sent - set(graph.outputs)
 
 
 # ---------------------------------------------------------------------------- boxes
@@ -153,17 +158,17 @@ def _lines(nodes: list[Node], roles: dict[Node, Role], outputs: set[Node]) -> It
         yield Line(shorten(node.name), op_words(node) + result, role)
         is_last = place == len(nodes) - 1
         if is_last or nodes[place + 1].type != node.type:
-            yield Line("", shape_words(node) + (_folded(nodes) if is_last else ""), role)
+            yield Line("", shape_words(node) + (_weights(nodes) if is_last else ""), role)
     if len(listed) < len(nodes):
         role = roles[nodes[-1]]
         yield Line("", f"and {len(nodes) - len(listed)} more nodes", role)
-        yield Line("", shape_words(nodes[-1]) + _folded(nodes), role)
+        yield Line("", shape_words(nodes[-1]) + _weights(nodes), role)
 
 
-def _folded(nodes: list[Node]) -> str:
+def _weights(nodes: list[Node]) -> str:
     params = dict.fromkeys(i for node in nodes for i in node.inputs if i.op == "param")
     count = sum(param.type.elements for param in params)
-    return f"  {count:,} weights" if count else ""
+    return f" · {count:,} weights" if count else ""
 
 
 # ---------------------------------------------------------------------------- edges
@@ -171,20 +176,24 @@ def _folded(nodes: list[Node]) -> str:
 
 def _edges(boxes: list[Box]) -> list[Edge]:
     home = {node: place for place, box in enumerate(boxes) for node in box.nodes}
-    values: dict[tuple[int, int], dict[Node, None]] = {}
+    carried: dict[tuple[int, int], dict[Node, None]] = {}
     for target, box in enumerate(boxes):
-        for operand in (operand for node in box.nodes for operand in node.inputs):
-            source = home.get(operand, target)
-            if source != target:
-                values.setdefault((source, target), {})[operand] = None
+        for node in box.nodes:
+            for operand in node.inputs:
+                source = home.get(operand, target)
+                if source != target:
+                    # A value read twice comes once; sent twice, it comes twice.
+                    value = node if node.op == "transfer" else operand
+                    carried.setdefault((source, target), {})[value] = None
     return [
-        Edge(source, target, sum(value.type.bytes for value in read), _crosses(boxes, source, target))
-        for (source, target), read in values.items()
+        Edge(
+            source,
+            target,
+            sum(value.type.bytes for value in values),
+            transfer=boxes[source].device != boxes[target].device,
+        )
+        for (source, target), values in carried.items()
     ]
-
-
-def _crosses(boxes: list[Box], source: int, target: int) -> bool:
-    return boxes[source].device != boxes[target].device
 
 
 def _topological(count: int, edges: list[Edge]) -> list[int]:
@@ -216,10 +225,7 @@ def _topological(count: int, edges: list[Edge]) -> list[int]:
 def _lane(graph: Graph, device: Device | None, boxes: list[Box]) -> Lane:
     own = [node for node in graph.nodes if node.device == device]
     weights = sum(node.type.elements for node in own if node.op == "param")
-    flops = sum(
-        row_of(node).flops(node.type, *(i.type for i in node.inputs), **node.attrs) for node in own
-    )
-    title = f"{weights:,} weights, {human_flops(flops)}"
+    title = f"{weights:,} weights, {human_flops(sum(map(flops, own)))}"
     places = tuple(place for place, box in enumerate(boxes) if box.device == device)
     return Lane(device, f"{device}: {title}" if device else title, places)
 
@@ -228,6 +234,6 @@ def _totals(graph: Graph, boxes: int) -> str:
     sent = [node.type.bytes for node in graph.nodes if node.op == "transfer"]
     words = [f"{len(graph.nodes)} nodes in {boxes} boxes"]
     if sent:
-        plural = "" if len(sent) == 1 else "s"
-        words.append(f"{len(sent)} transfer{plural} move {human_bytes(sum(sent))} per step")
+        verb = "transfer moves" if len(sent) == 1 else "transfers move"
+        words.append(f"{len(sent)} {verb} {human_bytes(sum(sent))} per step")
     return ", ".join(words)

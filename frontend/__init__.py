@@ -1,0 +1,1 @@
+"""The DSL, and one file per model."""
