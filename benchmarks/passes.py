@@ -10,6 +10,7 @@ import json
 import platform
 import sys
 import time
+from itertools import pairwise
 from math import log
 from pathlib import Path
 from statistics import median
@@ -58,7 +59,7 @@ def main() -> None:
         rows.append({"network": name, "nodes": len(graph.nodes), "seconds": spent})
         print(f"{name:>10} {len(graph.nodes):7,} " + " ".join(f"{s:9.3f}" for s in spent.values()))
         sys.stdout.flush()
-    for small, large in zip(rows[1:], rows[2:], strict=False):
+    for small, large in pairwise(rows[1:]):
         growth = _growth(small, large)
         print(f"from {small['network']} to {large['network']} nodes: power {growth:.2f}")
     _write(rows)

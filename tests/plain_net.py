@@ -115,7 +115,8 @@ class Relu(Layer):
         return x * self.on
 
     def backward(self, dy: Array) -> Array:
-        return dy * self.on
+        dx: Array = dy * self.on
+        return dx
 
 
 class MaxPool(Layer):

@@ -6,8 +6,9 @@ from hypothesis import given
 
 from frontend.alexnet import alexnet
 from frontend.vgg import vgg
-from ir.eval import Feeds, in_type, logical_name, piece, run_graph
+from ir.eval import Feeds, in_type, run_graph
 from ir.graph import Graph, Node
+from ir.leaf import logical_name, piece
 from ir.op import Array, Fusion
 from ir.ops import row_of
 from ir.text import parse

@@ -3,6 +3,7 @@
 from random import Random
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 
@@ -82,9 +83,9 @@ def test_dropout_masks_are_those_of_the_whole_net() -> None:
 @given(networks())
 def test_pieces_of_a_parameter_tile_it(graph: Graph) -> None:
     for devices in (2, 3, 4):
-        covered = {}
+        covered: dict[str, npt.NDArray[np.int64]] = {}
         for leaf in placed(graph, devices).leaves("param"):
-            cells = covered.setdefault(logical_name(leaf), np.zeros(logical_shape(leaf), int))
+            cells = covered.setdefault(logical_name(leaf), np.zeros(logical_shape(leaf), np.int64))
             cells[piece(leaf)] += 1
         assert set(covered) == {leaf.name for leaf in graph.leaves("param")}
         assert all((cells == 1).all() for cells in covered.values())

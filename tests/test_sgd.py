@@ -41,6 +41,10 @@ def rates(params: dict[str, Array], rate: float) -> dict[str, float]:
     return {f"{name}.rate": rate * (2 if name.endswith("bias") else 1) for name in params}
 
 
+def as_arrays(numbers: dict[str, float]) -> dict[str, Array]:
+    return {name: np.asarray(number) for name, number in numbers.items()}
+
+
 def initial(graph: Graph) -> dict[str, Array]:
     """Larger weights than the paper's: a narrow net at 0.01 has no signal to train on."""
     start = random_feeds(graph, seed=1)
@@ -59,7 +63,10 @@ def test_twenty_steps_equal_the_plain_implementation(devices: int) -> None:
     params = initial(graph)
     momenta = zeros(params)
     state: dict[str, Array] = {**params, **{f"{n}.momentum": v for n, v in momenta.items()}}
-    fixed: Feeds = {**rates(params, 0.003), "momentum": 0.9, "decay": 0.0005}
+    fixed: dict[str, Array] = {
+        **as_arrays(rates(params, 0.003)),
+        **as_arrays({"momentum": 0.9, "decay": 0.0005}),
+    }
     losses = []
     for step in range(20):
         fed = step_feeds(graph, step)
