@@ -128,7 +128,8 @@ class MaxPool(Layer):
         windows = gather(x, 3, 2, self.pad, -np.inf)
         y = windows.max(axis=(4, 5))
         self.hit = windows == y[..., None, None]
-        return y.transpose(0, 3, 1, 2)
+        largest: Array = y.transpose(0, 3, 1, 2)
+        return largest
 
     def backward(self, dy: Array) -> Array:
         return scatter(
