@@ -162,6 +162,11 @@ def rewrite(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Sequence[Nod
         replacement = visit(node, tuple(new[operand] for operand in node.inputs))
         nodes.update(dict.fromkeys(replacement))
         new[node] = replacement[-1]
+    return rebuilt(graph, nodes, new)
+
+
+def rebuilt(graph: Graph, nodes: Iterable[Node], new: Mapping[Node, Node]) -> Graph:
+    """The graph made of `nodes`, its results and pairs being what `new` maps the old ones to."""
     return graph.replace(
         nodes=tuple(nodes),
         outputs=[new[node] for node in graph.outputs],

@@ -180,12 +180,18 @@ SplitRule = Callable[..., Shards | str]
 """`rule(parts, *operand types, **attrs)`: the shards, or the reason why there are none."""
 
 
+def uneven(parts: int, x: TensorType) -> str | None:
+    """Why a tensor does not fall into equal parts along axis 1, or None if it does."""
+    if x.rank >= 2 and x.shape[1] % parts == 0:
+        return None
+    return f"{x} does not divide by {parts} along axis 1"
+
+
 def split_locally(parts: int, *types: TensorType, **attrs: AttrValue) -> Shards | str:
     """The split of elementwise ops: tensors fall apart along axis 1, scalars are read whole."""
-    ragged = next((t for t in types if t.rank > 0 and (t.rank < 2 or t.shape[1] % parts)), None)
-    if ragged is not None:
-        return f"{ragged} does not divide by {parts} along axis 1"
-    return Shards(tuple(Local() if t.rank else Whole() for t in types))
+    reasons = filter(None, (uneven(parts, t) for t in types if t.rank))
+    reads = tuple(Local() if t.rank else Whole() for t in types)
+    return next(reasons, None) or Shards(reads)
 
 
 # ---------------------------------------------------------------------------- the row

@@ -10,7 +10,7 @@ from ir.graph import Graph
 from ir.printer import print_graph
 from ir.text import read
 from ir.type import IRError
-from passes.context import Context, to_stderr
+from passes.context import Context, positive, to_stderr
 from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, PASSES, TRAIN, Watcher, run_passes
 from passes.precision import PRECISIONS
 
@@ -33,18 +33,11 @@ def _options() -> argparse.Namespace:
     add("file", nargs="?", default="-", help="IR text; - (default) is stdin")
     add("--program", choices=PROGRAMS, default="train", help="which list to run by default")
     add("--until", choices=PASSES, help="stop after this pass")
-    add("--devices", type=_positive, default=2, help="logical devices (default 2)")
+    add("--devices", type=positive, default=2, help="logical devices (default 2)")
     add("--precision", choices=PRECISIONS, default="fp32", help="of contractions (default fp32)")
-    add("--accumulate", type=_positive, default=1, help="batches per update, for the pass apply")
+    add("--accumulate", type=positive, default=1, help="batches per update, for the pass apply")
     add("--dump", metavar="DIR", help="write NN-pass.ir and NN-pass.dot after each pass")
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 64:
-        raise ValueError
-    return value
 
 
 def _names(options: argparse.Namespace) -> tuple[str, ...]:

@@ -1,13 +1,24 @@
 """What a run of the passes is asked for, and where a pass says what it decided."""
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
+
+MOST = 64
+"""Devices, or batches to an update, that a command takes."""
 
 
 def to_stderr(message: str) -> None:
     """Print a remark where it does not disturb a pipe."""
     print(message, file=sys.stderr)
+
+
+def positive(text: str) -> int:
+    """A count on the command line. Raises ArgumentTypeError saying what was expected."""
+    if not (text.isdecimal() and 1 <= int(text) <= MOST):
+        raise ArgumentTypeError(f"{text!r} is no count, expected an integer from 1 to {MOST}")
+    return int(text)
 
 
 @dataclass(frozen=True)

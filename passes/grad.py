@@ -5,7 +5,7 @@ the loss depends on; nothing is computed that no parameter needs. The cotangent 
 named `x.d`; where several readers contribute they are summed in the order of the sweep.
 """
 
-from collections.abc import Mapping
+from functools import partial
 
 from ir.graph import AttrValue, Graph, Names, Node, Pair
 from ir.op import Absent, Adjoint, Vjp
@@ -69,14 +69,14 @@ class _Sweep:
     def _sum(self, node: Node) -> Node:
         total, *rest = self._cotangents[node]
         for part in rest:
-            total = self._emit(node, "add", (total, part), {})
+            total = self._emit(node, "add", total, part)
         return total
 
     def _visit(self, node: Node, dy: Node) -> None:
         for place, operand in enumerate(node.inputs):
             if operand in self._needed:
                 rule = self._rule(node, place)
-                part = rule(Adjoint(node, dy, place, self._emitter(operand)))
+                part = rule(Adjoint(node, dy, place, partial(self._emit, operand)))
                 self._cotangents.setdefault(operand, []).append(part)
 
     def _rule(self, node: Node, place: int) -> Vjp:
@@ -90,23 +90,9 @@ class _Sweep:
             )
         return rule
 
-    def _emitter(self, operand: Node) -> "_Emitter":
-        return _Emitter(self, operand)
-
-    def _emit(
-        self, towards: Node, op: str, inputs: tuple[Node, ...], attrs: Mapping[str, AttrValue]
-    ) -> Node:
+    def _emit(self, towards: Node, op: str, *inputs: Node, **attrs: AttrValue) -> Node:
+        """Append a backward node, named after the value whose cotangent it leads to."""
         name = self._names.fresh(f"{towards.name}.d")
         node = apply(op, *inputs, name=name, type=None, **attrs)
         self._nodes.append(node)
         return node
-
-
-class _Emitter:
-    """Appends backward nodes, named after the value whose cotangent they lead to."""
-
-    def __init__(self, sweep: _Sweep, towards: Node) -> None:
-        self._sweep, self._towards = sweep, towards
-
-    def __call__(self, op: str, *inputs: Node, **attrs: AttrValue) -> Node:
-        return self._sweep._emit(self._towards, op, inputs, attrs)

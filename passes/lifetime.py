@@ -13,6 +13,7 @@ from ir.graph import Graph, Node
 from ir.op import Absent, Fusion
 from ir.ops import row_of
 from ir.type import Device, IRError
+from passes.regions import leaves_region
 
 Size = Callable[[Node], int]
 
@@ -89,9 +90,8 @@ class Lifetimes:
 
     def _stored(self, node: Node) -> bool:
         """Whether the value outlives its region."""
-        leaves_region = any(self._at(user) != self._at(node) for user in self._uses[node])
         kept = node in self._results or node in self._leaf_of
-        return row_of(node).is_leaf or kept or leaves_region
+        return row_of(node).is_leaf or kept or leaves_region(node, self._region, self._uses)
 
     def _last_use(self, node: Node) -> int:
         # A fed scalar has a place of its own: the host may write the next one at any time.

@@ -9,7 +9,7 @@ Needs a program after `sgd` or `evaluate`. Results keep their names and their f3
 
 from collections.abc import Callable
 
-from ir.graph import Graph, Names, Node, Pair
+from ir.graph import Graph, Names, Node, rebuilt
 from ir.op import Fusion
 from ir.ops import apply, reapply, row_of
 from ir.type import DType, IRError
@@ -46,7 +46,7 @@ Rule = Callable[["_Rewriter", Node, tuple[Node, ...]], Node]
 class _Rewriter:
     """Rebuilds a program, node by node; casts are made once per value and type."""
 
-    def __init__(self, graph: Graph, rule: "Rule") -> None:
+    def __init__(self, graph: Graph, rule: Rule) -> None:
         self._graph, self._rule = graph, rule
         self._names = Names(node.name for node in graph.nodes)
         self._new: dict[Node, Node] = {}
@@ -63,12 +63,7 @@ class _Rewriter:
             else:
                 self._nodes.append(new)
             self._new[node] = new
-        return self._graph.replace(
-            nodes=self._nodes,
-            outputs=[self._new[node] for node in self._graph.outputs],
-            gradients=[Pair(self._new[p.leaf], self._new[p.value]) for p in self._graph.gradients],
-            updates=[Pair(self._new[p.leaf], self._new[p.value]) for p in self._graph.updates],
-        )
+        return rebuilt(self._graph, self._nodes, self._new)
 
     def cast(self, node: Node, to: DType) -> Node:
         """The value in another element type."""

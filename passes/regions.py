@@ -1,8 +1,15 @@
 """The regions of a fused program and what must come before what."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from ir.graph import Graph, Node
+
+
+def leaves_region(
+    node: Node, region: Mapping[Node, int], uses: Mapping[Node, Sequence[Node]]
+) -> bool:
+    """Whether anyone outside its own region reads a node."""
+    return any(region[user] != region[node] for user in uses[node])
 
 
 class Regions:
@@ -44,7 +51,7 @@ class Regions:
 
     def stored(self, node: Node, results: set[Node]) -> bool:
         """Whether a node's value outlives its region."""
-        return node in results or any(self.of[u] != self.of[node] for u in self.uses[node])
+        return node in results or leaves_region(node, self.of, self.uses)
 
     def _growth(self, region: int, results: set[Node]) -> int:
         made = sum(n.type.bytes for n in self.nodes[region] if self.stored(n, results))

@@ -15,7 +15,7 @@ from ir.ops import row_of
 from ir.text import read
 from ir.type import Device
 from passes.certificate import certify
-from passes.context import Context, to_stderr
+from passes.context import Context, positive, to_stderr
 from passes.memory import Arenas, plan_memory
 from passes.pipeline import TRAIN, run_passes
 from passes.schedule import is_scheduled
@@ -65,10 +65,10 @@ def _devices(graph: Graph, arenas: Arenas) -> Iterator[str]:
 
 def _transfers(graph: Graph) -> Iterator[str]:
     moves = [node for node in graph.nodes if node.op == "transfer"]
-    forward = ancestors(graph.outputs)
+    forward, uses = ancestors(graph.outputs), graph.uses()
     rows = [("transfer of", "from", "to", "bytes", "because")]
     for node in moves:
-        because = _reader(graph, node) if node in forward else _maker(node)
+        because = _reader(uses, node) if node in forward else _maker(node)
         source = node.inputs[0]
         rows.append(
             (source.name, str(source.device), str(node.device), _mb(node.type.bytes), because)
@@ -88,14 +88,15 @@ def _transfers(graph: Graph) -> Iterator[str]:
     )
 
 
-def _reader(graph: Graph, node: Node) -> str:
+def _reader(uses: dict[Node, list[Node]], node: Node) -> str:
     """Why a forward transfer is there: who reads it, and how."""
-    readers, whole = graph.uses()[node], False
+    readers, whole = uses[node], False
     while readers and all(row_of(reader).fusion is Fusion.COPY for reader in readers):
         whole = whole or any(reader.op == "concat" for reader in readers)
-        readers = [user for reader in readers for user in graph.uses()[reader]]
-    names = ", ".join(dict.fromkeys(f"{r.name} ({r.op})" for r in readers[:1]))
-    return f"{names} reads {'all shards' if whole else 'it'}" if names else "it is put out"
+        readers = [user for reader in readers for user in uses[reader]]
+    if not readers:
+        return "it is put out"
+    return f"{readers[0].name} ({readers[0].op}) reads {'all shards' if whole else 'it'}"
 
 
 def _maker(node: Node) -> str:
@@ -123,7 +124,9 @@ def main() -> None:
     """Say what each device holds and computes, and what is moved between them and why."""
     parser = argparse.ArgumentParser(prog="python -m passes.report", description=main.__doc__)
     parser.add_argument("file", nargs="?", default="-", help="IR text; - (default) is stdin")
-    parser.add_argument("--devices", type=int, default=2, help="for an unplaced one (default 2)")
+    parser.add_argument(
+        "--devices", type=positive, default=2, help="for an unplaced one (default 2)"
+    )
     options = parser.parse_args()
     graph, context = read(options.file), Context(options.devices, say=to_stderr)
     if not graph.devices():

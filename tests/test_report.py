@@ -65,5 +65,11 @@ def test_more_devices_have_a_bound_of_another_kind() -> None:
     assert "half the isolating cuts" in done.out
 
 
+@pytest.mark.parametrize("devices", ["0", "-1", "65", "two"])
+def test_a_wrong_count_of_devices_is_refused(devices: str) -> None:
+    done = python("passes.report", "--devices", devices, given=ALEXNET)
+    assert_refused(done, "expected an integer from 1 to 64")
+
+
 def test_a_bad_program_is_refused() -> None:
     assert_refused(python("passes.report", given="graph g {\n x\n}"), "<stdin>:2:", "expected")

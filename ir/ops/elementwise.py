@@ -16,6 +16,7 @@ from ir.op import (
     per_element,
     require,
     split_locally,
+    uneven,
 )
 from ir.type import DType, TensorType
 
@@ -70,9 +71,7 @@ def bias_dw(dy: Array, *, rank: int) -> Array:
 
 def bias_split(parts: int, x: TensorType, b: TensorType) -> Shards | str:
     """Both fall apart by channel."""
-    if x.shape[1] % parts:
-        return f"{x} does not divide by {parts} along axis 1"
-    return Shards((Local(), Param()))
+    return uneven(parts, x) or Shards((Local(), Param()))
 
 
 def pass_through(a: Adjoint) -> Node:

@@ -18,6 +18,7 @@ from ir.op import (
     per_element,
     require,
     split_locally,
+    uneven,
 )
 from ir.ops.conv import NOT_IN_PLACE
 from ir.ops.elementwise import pass_through
@@ -83,15 +84,11 @@ def channel_shift_type(x: TensorType, shift: TensorType) -> TensorType:
 
 
 def _crop_split(parts: int, x: TensorType, *_: TensorType, **__: AttrValue) -> Shards | str:
-    if x.shape[1] % parts:
-        return f"{x} does not divide by {parts} along axis 1"
-    return Shards((Local(), Whole(), Whole()))
+    return uneven(parts, x) or Shards((Local(), Whole(), Whole()))
 
 
 def _center_split(parts: int, x: TensorType, mean: TensorType) -> Shards | str:
-    if x.shape[1] % parts:
-        return f"{x} does not divide by {parts} along axis 1"
-    return Shards((Local(), Local(axis=0)))
+    return uneven(parts, x) or Shards((Local(), Local(axis=0)))
 
 
 ROWS = (

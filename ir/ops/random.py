@@ -12,7 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ir.graph import AttrValue
-from ir.op import Absent, Array, Attr, Fusion, Local, Op, Shards, Whole, per_element, require
+from ir.op import (
+    Absent,
+    Array,
+    Attr,
+    Fusion,
+    Local,
+    Op,
+    Shards,
+    Whole,
+    per_element,
+    require,
+    uneven,
+)
 from ir.type import DType, TensorType
 
 Words = npt.NDArray[np.uint32]
@@ -105,8 +117,8 @@ def _split(
     offset: tuple[int, ...],
     **_: AttrValue,
 ) -> Shards | str:
-    if x.rank < 2 or x.shape[1] % parts:
-        return f"{x} does not divide by {parts} along axis 1"
+    if reason := uneven(parts, x):
+        return reason
     start = offset or (0,) * x.rank
 
     def attrs(shard: int) -> dict[str, AttrValue]:
