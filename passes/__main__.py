@@ -4,14 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from ir.command import Error, run
-from ir.dot import to_dot
-from ir.graph import Graph
+from ir.command import run
 from ir.printer import print_graph
 from ir.text import read
 from ir.type import IRError
 from passes.context import Context, positive, to_stderr
-from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, PASSES, TRAIN, Watcher, run_passes
+from passes.dump import dump_to, quiet
+from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, PASSES, TRAIN, run_passes
 from passes.precision import PRECISIONS
 
 PROGRAMS = {"train": TRAIN, "evaluate": EVALUATE, "accumulate": ACCUMULATE, "apply": APPLY}
@@ -22,7 +21,7 @@ def main() -> None:
     options = _options()
     context = Context(options.devices, options.precision, options.accumulate, to_stderr)
     names = _names(options)
-    watch = _dump_to(Path(options.dump)) if options.dump else _quiet
+    watch = dump_to(Path(options.dump)) if options.dump else quiet
     sys.stdout.write(print_graph(run_passes(read(options.file), names, context, watch)))
 
 
@@ -47,29 +46,6 @@ def _names(options: argparse.Namespace) -> tuple[str, ...]:
     if options.until not in names:
         raise IRError(f"--until {options.until} is not among the passes {', '.join(names)}")
     return names[: names.index(options.until) + 1]
-
-
-def _quiet(place: int, name: str, graph: Graph, seconds: float) -> None:
-    pass
-
-
-def _dump_to(folder: Path) -> Watcher:
-    """Write each pass's result, and say how long it took."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Error(f"{folder}: cannot be made: {error.strerror}") from error
-
-    def watch(place: int, name: str, graph: Graph, seconds: float) -> None:
-        stem = folder / f"{place:02}-{name}"
-        try:
-            stem.with_suffix(".ir").write_text(print_graph(graph))
-            stem.with_suffix(".dot").write_text(to_dot(graph))
-        except OSError as error:
-            raise Error(f"{stem}: cannot be written: {error.strerror}") from error
-        to_stderr(f"{place:2} {name:10} {len(graph.nodes):6} nodes  {seconds * 1e3:8.1f} ms")
-
-    return watch
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ Needs a scheduled program. Ensures an `offset` note on every value that is store
 64 bytes, such that no two buffers overlap while both are live. What lives throughout lies at the
 bottom. The rest is placed one by one, the largest first, each at the lowest offset that is free
 over its whole life; where that is not optimal, also by size times life, and the better plan wins.
+Several programs may keep their states in the same places of the same arenas.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,6 +21,7 @@ from passes.lifetime import Buffer, Lifetimes, Size, live_bytes, logical_bytes
 from passes.schedule import is_scheduled
 
 ALIGNMENT = 64
+KEPT = ("param", "state", "constant")
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,63 @@ def memory(graph: Graph, context: Context) -> Graph:
     return graph.with_note("offset", plan_memory(graph).offsets)
 
 
-def plan_memory(graph: Graph, size: Size = logical_bytes) -> Arenas:
-    """Plan the arenas for values of the given sizes. Raises IRError if there is no schedule."""
+def plan_memory(graph: Graph, size: Size = logical_bytes, resident: Sequence[Node] = ()) -> Arenas:
+    """Plan the arenas for values of the given sizes. Raises IRError if there is no schedule.
+
+    `resident` are params, states and constants, of this or another program, each with a device.
+    They own the bottom of their arenas in the given order, so all programs planned with the same
+    ones agree.
+    """
     if not is_scheduled(graph):
         raise IRError(f"graph {graph.name} has no schedule; run the pass 'schedule' first")
     lifetimes = Lifetimes(graph, size)
+    places, tops = _reserve(resident, size)
     offsets: dict[Buffer, int] = {}
-    arenas: dict[Device, int] = {}
+    arenas = dict(tops)
     for device in graph.devices():
         buffers = [buffer for buffer in lifetimes.buffers() if buffer.device == device]
-        placed = _pack(buffers, lifetimes.end)
-        offsets.update(placed)
-        arenas[device] = _extent(placed)
+        kept = {b: places[b.values[0].name] for b in buffers if _is_kept(b, places)}
+        placed = _pack([b for b in buffers if b not in kept], lifetimes.end)
+        above = tops.get(device, 0)
+        offsets |= kept | {buffer: above + offset for buffer, offset in placed.items()}
+        arenas[device] = above + _extent(placed)
     nodes = {node: offsets[buffer] for node, buffer in lifetimes.buffer.items()}
-    return Arenas(nodes, arenas, lifetimes.peak())
+    return Arenas(nodes, arenas, _bounds(graph, lifetimes, resident, size))
+
+
+def _bounds(
+    graph: Graph, lifetimes: Lifetimes, resident: Sequence[Node], size: Size
+) -> dict[Device, int]:
+    """The most bytes live at once, with what other programs keep."""
+    bounds = lifetimes.peak()
+    here = {leaf.name for leaf in graph.leaves(*KEPT)}
+    for leaf in resident:
+        if leaf.name not in here and leaf.device is not None:
+            bounds[leaf.device] = bounds.get(leaf.device, 0) + size(leaf)
+    return bounds
+
+
+def _reserve(resident: Sequence[Node], size: Size) -> tuple[dict[str, int], dict[Device, int]]:
+    """Offsets by name of leaves packed from the bottom up, and where they end on each device."""
+    places: dict[str, int] = {}
+    tops: dict[Device, int] = {}
+    for leaf in resident:
+        assert leaf.device is not None
+        places[leaf.name] = tops.get(leaf.device, 0)
+        tops[leaf.device] = places[leaf.name] + _aligned(size(leaf))
+    return places, tops
+
+
+def _is_kept(buffer: Buffer, places: Mapping[str, int]) -> bool:
+    return buffer.values[0].op in KEPT and buffer.values[0].name in places
 
 
 def _padded(buffer: Buffer) -> int:
-    return -(-buffer.bytes // ALIGNMENT) * ALIGNMENT
+    return _aligned(buffer.bytes)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _extent(offsets: dict[Buffer, int]) -> int:

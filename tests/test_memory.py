@@ -15,7 +15,7 @@ from ir.text import parse
 from ir.type import Device, DType, IRError
 from passes.context import Context
 from passes.lifetime import Lifetimes
-from passes.memory import ALIGNMENT, plan_memory
+from passes.memory import ALIGNMENT, Arenas, plan_memory
 from passes.pipeline import EVALUATE, TRAIN, run_passes
 from tests.counts import cases
 from tests.graphs import feeds, networks
@@ -94,9 +94,9 @@ def check_arena_run(graph: Graph) -> None:
         np.testing.assert_array_equal(machine.view(pair.value), whole[piece(pair.leaf)])
 
 
-def check_laws(graph: Graph) -> None:
+def check_laws(graph: Graph, plan: Arenas | None = None) -> None:
     """Aligned, at least the bound, and no two live buffers overlap."""
-    plan, lifetimes = plan_memory(graph), Lifetimes(graph)
+    plan, lifetimes = plan or plan_memory(graph), Lifetimes(graph)
     offsets = {b: plan.offsets[b.values[0]] for b in lifetimes.buffers()}
     assert all(offset % ALIGNMENT == 0 for offset in plan.offsets.values())
     assert all(plan.bytes[d] >= plan.lower_bound[d] for d in plan.bytes)
@@ -227,3 +227,23 @@ def test_what_a_convolution_reads_is_not_overwritten_by_its_epilogue() -> None:
     assert program.note("region")[program.nodes[-1]] == 1
     assert offsets["c"] != offsets["a"]
     check_laws(program)
+
+
+@cases(full=100, sample=10)
+@given(networks())
+def test_programs_share_the_places_of_their_states(graph: Graph) -> None:
+    programs = [run_passes(graph, p, Context(2)) for p in (TRAIN, EVALUATE)]
+    leaves = {n.name: n for g in programs for n in g.leaves("param", "state")}
+    plans = [plan_memory(g, resident=list(leaves.values())) for g in programs]
+    top = {d: 0 for g in programs for d in g.devices()}
+    shared: dict[str, int] = {}
+    for program, plan in zip(programs, plans, strict=True):
+        for leaf in program.leaves("param", "state"):
+            assert leaf.device is not None
+            assert shared.setdefault(leaf.name, plan.offsets[leaf]) == plan.offsets[leaf]
+            top[leaf.device] = max(top[leaf.device], plan.offsets[leaf] + leaf.type.bytes)
+    for program, plan in zip(programs, plans, strict=True):
+        check_laws(program, plan)
+        for buffer in Lifetimes(program).buffers():
+            if buffer.values[0].op not in ("param", "state"):
+                assert plan.offsets[buffer.values[0]] >= top[buffer.device]

@@ -1,0 +1,101 @@
+"""From a network to a plan and the files beside it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from codegen import emit
+from codegen.cache import Cache, Compiled
+from codegen.compile import compile_all
+from codegen.keys import key_of, versions
+from codegen.programs import Lowered, Watch, lower
+from codegen.steps import Call, steps
+from codegen.targets import Target
+from ir.graph import Graph
+from ir.plan import VERSION, Device, Plan, check
+from ir.printer import print_graph
+from passes.context import Context, to_stderr
+from passes.dump import quiet
+
+RUNTIME_LIBRARY = "lib/libtvm_runtime.so"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to build for: the physical device of each logical one, batches per update, the
+    machine. Without a cache every kernel is compiled afresh."""
+
+    binding: tuple[str, ...]
+    target: Target
+    accumulate: int = 1
+    cache: Cache | None = None
+    watch: Watch = lambda name: quiet
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A plan, its files by name, and the programs it came from. `cached` counts the kernels that
+    were compiled before."""
+
+    plan: Plan
+    files: dict[str, bytes]
+    programs: dict[str, Graph]
+    cached: int
+
+
+def assemble(network: Graph, options: Options) -> Assembled:
+    """Build a plan. Raises Error for a network that no plan can be made of."""
+    context = Context(len(options.binding), accumulate=options.accumulate, say=to_stderr)
+    target, lowered = options.target, lower(network, context, options.watch)
+    calls = {name: list(steps(graph)) for name, graph in lowered.programs.items()}
+    all_calls = [step for program in calls.values() for step in program if isinstance(step, Call)]
+    keys = {call: key_of(call.region.graph, target) for call in all_calls}
+    regions = {keys[call]: call.region for call in all_calls}
+    texts = {key: print_graph(region.graph) for key, region in regions.items()}
+    compiled, cached = compile_all(texts, target, options.cache)
+    library = _runtime_library()
+    plan = Plan(
+        version=VERSION,
+        name=network.name,
+        target={"kind": target.kind, "mtriple": target.mtriple, "mcpu": target.mcpu},
+        versions=versions(),
+        binding=options.binding,
+        accumulate=options.accumulate,
+        library={RUNTIME_LIBRARY: hashlib.sha256(library).hexdigest()},
+        devices=tuple(map(Device, lowered.arenas, lowered.lower_bounds)),
+        kernels={
+            key: emit.kernel(region, f"lib/{key}.so", compiled[key])
+            for key, region in regions.items()
+        },
+        states=emit.states(lowered),
+        programs={
+            name: emit.program(graph, calls[name], keys, _batch(network))
+            for name, graph in lowered.programs.items()
+        },
+    )
+    check(plan, None)
+    files = {RUNTIME_LIBRARY: library} | _files(lowered, texts, compiled)
+    return Assembled(plan, files, lowered.programs, cached)
+
+
+def _files(
+    lowered: Lowered, texts: Mapping[str, str], compiled: Mapping[str, Compiled]
+) -> dict[str, bytes]:
+    files = {f"lib/{key}.so": kernel.library for key, kernel in compiled.items()}
+    files |= {f"kernels/{key}.ir": text.encode() for key, text in texts.items()}
+    return files | {f"{n}.ir": print_graph(g).encode() for n, g in lowered.programs.items()}
+
+
+def _runtime_library() -> bytes:
+    """TVM's small runtime, which kernels call for threads."""
+    found = find_spec("tvm")
+    assert found is not None
+    assert found.origin is not None
+    return (Path(found.origin).parent / "lib" / "libtvm_runtime.so").read_bytes()
+
+
+def _batch(network: Graph) -> int:
+    """The extent of axis 0 of what is fed."""
+    return next((leaf.type.shape[0] for leaf in network.leaves("input") if leaf.type.shape), 1)

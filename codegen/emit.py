@@ -1,0 +1,129 @@
+"""From planned programs to the records of a plan (`ir/plan.py`)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from codegen.cache import Compiled
+from codegen.layout import layout, physical_bytes
+from codegen.programs import Lowered
+from codegen.region import Region
+from codegen.steps import Call, Transfer, filled
+from ir import plan
+from ir.cost import flops
+from ir.graph import Graph, Node
+from ir.leaf import logical_name, logical_shape, offset_of
+
+Steps = Sequence[Call | Transfer]
+
+
+def program(graph: Graph, steps: Steps, keys: Mapping[Call, str], batch: int) -> plan.Program:
+    """The record of one program, given its steps and the keys of their kernels."""
+    emitter = _Emitter(graph, keys)
+    return plan.Program(
+        batch=batch,
+        feeds=tuple(emitter.feed(leaf) for leaf in graph.leaves("input")),
+        fills=tuple(
+            plan.Fill(emitter.tensor(leaf), float(leaf.attrs["value"]))  # type: ignore[arg-type]
+            for leaf in filled(graph)
+        ),
+        steps=tuple(emitter.step(index, step) for index, step in enumerate(steps)),
+        outputs=tuple(emitter.tensor(node) for node in graph.outputs),
+    )
+
+
+def states(lowered: Lowered) -> tuple[plan.State, ...]:
+    """Every parameter and state of the programs, once."""
+    found: dict[str, plan.State] = {}
+    for graph in lowered.programs.values():
+        emitter = _Emitter(graph, {})
+        for leaf in graph.leaves("param", "state"):
+            found.setdefault(leaf.name, emitter.state(leaf))
+    return tuple(found.values())
+
+
+def kernel(region: Region, file: str, compiled: Compiled) -> plan.Kernel:
+    """The record of a compiled region."""
+    arguments = tuple(
+        plan.Argument(physical_bytes(node.type), _access(new.op))
+        for node, new in zip(region.arguments, _pointers(region.graph), strict=True)
+    )
+    return plan.Kernel(
+        file=file,
+        sha256=compiled.sha256,
+        symbol="kernel",
+        scratch=compiled.scratch,
+        arguments=arguments,
+        flops=sum(flops(node) for node in region.graph.nodes),
+        moved=sum(argument.bytes for argument in arguments),
+    )
+
+
+def _pointers(region: Graph) -> Iterable[Node]:
+    return (*region.leaves("input", "state"), *region.outputs)
+
+
+def _access(op: str) -> Literal["read", "write", "update"]:
+    if op == "state":
+        return "update"
+    return "read" if op == "input" else "write"
+
+
+class _Emitter:
+    """Makes the records of one program; offsets come from its notes."""
+
+    def __init__(self, graph: Graph, keys: Mapping[Call, str]) -> None:
+        self._offsets, self._keys = graph.note("offset"), keys
+
+    def step(self, index: int, step: Call | Transfer) -> plan.Run | plan.Move:
+        return self._run(index, step) if isinstance(step, Call) else self._move(index, step.node)
+
+    def _run(self, index: int, call: Call) -> plan.Run:
+        return plan.Run(
+            index=index,
+            device=call.device,
+            kernel=self._keys[call],
+            offsets=tuple(self._offsets[node] for node in call.region.arguments),
+            writes=tuple(node.name for node in call.writes),
+        )
+
+    def _move(self, index: int, node: Node) -> plan.Move:
+        (source,) = node.inputs
+        return plan.Move(
+            index=index,
+            value=node.name,
+            source=_device(source),
+            source_offset=self._offsets[source],
+            target=_device(node),
+            target_offset=self._offsets[node],
+            bytes=physical_bytes(node.type),
+        )
+
+    def tensor(self, node: Node) -> plan.Tensor:
+        return plan.Tensor(
+            name=node.name,
+            device=_device(node),
+            offset=self._offsets[node],
+            bytes=physical_bytes(node.type),
+            dtype=node.type.dtype.value,  # type: ignore[arg-type]
+            layout=layout(node.type),
+        )
+
+    def feed(self, leaf: Node) -> plan.Feed:
+        below = int(leaf.attrs["below"])  # type: ignore[arg-type]
+        return plan.Feed(self.tensor(leaf), logical_name(leaf), below)
+
+    def state(self, leaf: Node) -> plan.State:
+        return plan.State(
+            tensor=self.tensor(leaf),
+            kind=leaf.op,  # type: ignore[arg-type]
+            logical=logical_name(leaf),
+            whole=logical_shape(leaf),
+            start=offset_of(leaf),
+            value=float(leaf.attrs["value"]),  # type: ignore[arg-type]
+            std=float(leaf.attrs.get("std", 0.0)),  # type: ignore[arg-type]
+        )
+
+
+def _device(node: Node) -> int:
+    assert node.device is not None
+    return node.device.index

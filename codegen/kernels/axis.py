@@ -1,0 +1,99 @@
+"""One axis of a window's geometry: which source pixels meet which results, through which taps.
+
+Forward, result y meets source y * stride + tap - before. In the adjoint, result y meets source
+(y + before - tap) / stride wherever that is whole.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from codegen.loops import Expr
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The taps that meet a source for one result: those numbered begin .. end - 1."""
+
+    begin: Expr
+    end: Expr
+    tap: Callable[[Expr], Expr]
+    source: Callable[[Expr], Expr]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Results first + step * q for q < count, all with the same taps.
+
+    Result q meets source base + pull * q for each (tap, base) of `taps`, if there is such a pixel.
+    """
+
+    first: int
+    step: int
+    count: int
+    pull: int
+    taps: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Extents of results and sources, and the window between them."""
+
+    results: int
+    sources: int
+    window: int
+    stride: int
+    before: int
+
+    def taps(self, y: Expr) -> Taps:
+        """The taps of a result that is known only when the kernel runs."""
+        raise NotImplementedError
+
+    def phases(self) -> list[Phase]:
+        """All results, apart by the taps they have; known now."""
+        raise NotImplementedError
+
+
+class Forward(Axis):
+    """The axis of a convolution; sources are pixels of x."""
+
+    def taps(self, y: Expr) -> Taps:
+        start = y * self.stride - self.before
+        begin, end = tirx.max(0, -start), tirx.min(self.window, self.sources - start)
+        return Taps(begin, end, lambda tap: tap, lambda tap: start + tap)
+
+    def phases(self) -> list[Phase]:
+        taps = tuple((tap, tap - self.before) for tap in range(self.window))
+        return [Phase(0, 1, self.results, self.stride, taps)]
+
+    def results_of(self, tap: Expr) -> tuple[Expr, Expr]:
+        """The range of results that meet a source through a tap."""
+        start = self.before - tap  # a result y needs 0 <= y * stride - start < sources
+        end = (self.sources - 1 + start) // self.stride + 1
+        return (
+            tirx.max(0, (start + self.stride - 1) // self.stride),
+            tirx.max(0, tirx.min(self.results, end)),
+        )
+
+
+class Adjoint(Axis):
+    """The axis of a convolution's data gradient; sources are pixels of dy."""
+
+    def taps(self, y: Expr) -> Taps:
+        far, least = (y + self.before) // self.stride, (y + self.before) % self.stride
+        begin = tirx.max(0, far - (self.sources - 1))
+        end = tirx.min(far + 1, (self.window - least + self.stride - 1) // self.stride)
+        return Taps(begin, end, lambda t: least + self.stride * t, lambda t: far - t)
+
+    def phases(self) -> list[Phase]:
+        return [self._phase(first) for first in range(min(self.stride, self.results))]
+
+    def _phase(self, first: int) -> Phase:
+        count = -(-(self.results - first) // self.stride)
+        least = (first + self.before) % self.stride
+        taps = range(least, self.window, self.stride)
+        bases = tuple((tap, (first + self.before - tap) // self.stride) for tap in taps)
+        return Phase(first, self.stride, count, 1, bases)
+
+

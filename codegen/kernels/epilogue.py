@@ -1,0 +1,68 @@
+"""What follows a contraction within its region, done while its results are at hand."""
+
+from collections.abc import Sequence
+
+from codegen.kernels.pointwise import RULES
+from codegen.kernels.writer import Lane, Position, Writer
+from codegen.loops import Expr
+from ir.graph import Graph, Node
+from ir.type import DType
+
+VIEWS = ("flatten", "unflatten")
+
+
+def anchor(region: Graph, op: str) -> Node | str:
+    """The contraction that a region of this kind begins with, or why it is not of this kind."""
+    first, *rest = (node for node in region.nodes if node.inputs)
+    if first.op != op:
+        return f"the region begins with {first.op}"
+    if strange := [node.op for node in rest if node.op not in VIEWS and node.op not in RULES]:
+        return f"{strange[0]} cannot follow a contraction"
+    if any(x.type.dtype is not DType.F32 for x in (first, *first.inputs)):
+        return f"{first.op} is only done in f32, not {first.inputs[0].type.dtype}"
+    if first.attrs["math"] != "f32":
+        return f"{first.op} is only done with math=\"f32\", not {first.attrs['math']}"
+    return first
+
+
+class Epilogue:
+    """Finishes the results of a contraction: computes what follows, stores what is stored."""
+
+    def __init__(self, w: Writer, first: Node) -> None:
+        self._w, self._first = w, first
+        nodes = [node for node in w.region.nodes if node.inputs]
+        self._rest = nodes[nodes.index(first) + 1 :]
+        self._stored = [n for n in nodes if n in w.region.outputs or n in w.updates]
+
+    def write(self, at: Sequence[Expr], value: Lane) -> None:
+        """Given the contraction's vector at (block, index along axis 1, ...)."""
+        values = {self._first: value}
+        shape = self._first.type.shape
+        positions = {shape: Position(self._w, RULES, at, values)}
+        for node in self._rest:
+            if node.op in VIEWS:
+                values[node] = values[node.inputs[0]]
+                shape = node.type.shape
+                known = {n: v for n, v in values.items() if n.type.shape == shape}
+                positions[shape] = Position(self._w, RULES, self._place(at, shape), known)
+            else:
+                values[node] = positions[node.type.shape].vector(node)
+        for node in self._stored:
+            place = positions[node.type.shape].at
+            with self._w.lanes() as lane:
+                self._w.store(self._w.buffers[node], values[node](lane), *place, lane)
+
+    def _place(self, at: Sequence[Expr], shape: Sequence[int]) -> tuple[Expr, ...]:
+        """The same elements in a view of another shape; views keep axis 0."""
+        if shape == self._first.type.shape:
+            return tuple(at)
+        flat: Expr = 0
+        for index, extent in zip(at[1:], self._first.type.shape[1:], strict=True):
+            flat = flat * extent + index
+        inner = []
+        for extent in reversed(shape[1:]):
+            inner.append(flat % extent)
+            flat = flat // extent
+        return (at[0], *reversed(inner))
+
+

@@ -1,0 +1,153 @@
+"""exp, log, powers and tanh of a vector: polynomials, for libm would be called lane by lane.
+
+Ranges are reduced and polynomials chosen as in Cephes (Moshier): within 2 ulp of float32, powers
+within 4. Infinities, NaN and results too small for float32 come out as libm has them.
+"""
+
+from math import inf, log2, nan
+from typing import Any
+
+from tvm import tirx
+
+from codegen.kernels.writer import Lane, Writer
+from codegen.layout import LANES
+from codegen.loops import Expr
+
+_LN2 = 0.693359375, -2.12194440e-4  # high part, exact when multiplied by an exponent; the rest
+_EXP = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+_LOG = (
+    7.0376836292e-2,
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
+_TANH = (
+    -5.70498872745e-3,
+    2.06390887954e-2,
+    -5.37397155531e-2,
+    1.33314422036e-1,
+    -3.33332819422e-1,
+)
+_MOST, _LEAST = 89.0, -104.0  # where exp has become infinite and zero
+
+
+def f32(value: float) -> Any:
+    """A float32 constant."""
+    return tirx.const(value, "float32")
+
+
+def kept(w: Writer, value: Lane, dtype: str = "float32") -> Lane:
+    """The same value in a register, so that reading it twice does not compute it twice."""
+    register = w.local(LANES, dtype=dtype)
+    with w.lanes() as lane:
+        w.store(register, value(lane), lane)
+    return lambda lane: register[lane]
+
+
+def exp(w: Writer, x: Lane) -> Lane:
+    """e^x = 2^n e^r with |r| <= ln(2) / 2."""
+    x = kept(w, x)
+    near = kept(w, lambda i: tirx.min(tirx.max(x(i), f32(_LEAST)), f32(_MOST)))
+    n = kept(w, lambda i: _nearest(near(i) * f32(log2(2.718281828459045))), "int32")
+    r = kept(w, lambda i: _less_exponent(near(i), -tirx.Cast("float32", n(i))))
+    e = kept(w, lambda i: _polynomial(_EXP, r(i)) * (r(i) * r(i)) + r(i) + f32(1))
+    # In two steps: 2^n alone may be too large or too small for a float.
+    half = kept(w, lambda i: tirx.shift_right(n(i), tirx.const(1, "int32")), "int32")
+    big = kept(w, lambda i: e(i) * _power_of_two(half(i)) * _power_of_two(n(i) - half(i)))
+    return kept(w, lambda i: tirx.Select(x(i) != x(i), x(i), big(i)))
+
+
+def log(w: Writer, x: Lane) -> Lane:
+    """ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)). Denormal x count as 2^-126."""
+    x = kept(w, x)
+    least = 0x00800000
+    bits = kept(
+        w, lambda i: tirx.max(tirx.reinterpret("int32", x(i)), tirx.const(least, "int32")), "int32"
+    )
+    # From here the exponent changes at sqrt(1/2) instead of at 1.
+    moved = kept(w, lambda i: bits(i) - tirx.const(0x3F3504F3, "int32"), "int32")
+    n = kept(w, lambda i: tirx.shift_right(moved(i), tirx.const(23, "int32")), "int32")
+    whole = kept(w, lambda i: tirx.Cast("float32", n(i)))
+    shift = tirx.const(23, "int32")
+    m = kept(
+        w,
+        lambda i: tirx.reinterpret("float32", bits(i) - tirx.shift_left(n(i), shift)) - f32(1),
+    )
+    square = kept(w, lambda i: m(i) * m(i))
+    y = kept(w, lambda i: _polynomial(_LOG, m(i)) * m(i) * square(i))
+    z = kept(w, lambda i: y(i) + whole(i) * f32(_LN2[1]) - square(i) * f32(0.5))
+    result = kept(w, lambda i: m(i) + z(i) + whole(i) * f32(_LN2[0]))
+    return kept(w, lambda i: _log_limits(x(i), result(i)))
+
+
+def tanh(w: Writer, x: Lane) -> Lane:
+    """A polynomial near 0, where 1 - 2 / (e^2|x| + 1) would lose digits."""
+    x = kept(w, x)
+    size = kept(w, lambda i: tirx.max(x(i), -x(i)))
+    e = exp(w, lambda i: size(i) * f32(2))
+    far = kept(w, lambda i: f32(1) - f32(2) / (e(i) + f32(1)))
+    square = kept(w, lambda i: x(i) * x(i))
+    near = kept(w, lambda i: _polynomial(_TANH, square(i)) * square(i) * x(i) + x(i))
+    signed = kept(w, lambda i: tirx.Select(x(i) < f32(0), -far(i), far(i)))
+    result = kept(w, lambda i: tirx.Select(size(i) < f32(0.625), near(i), signed(i)))
+    return kept(w, lambda i: tirx.Select(x(i) != x(i), x(i), result(i)))
+
+
+def power(w: Writer, x: Lane, exponent: float) -> Lane:
+    """x^exponent for x >= 0: by roots where multiples of 1/4 up to 2 allow, else exp(e ln x)."""
+    x = kept(w, x)
+    if exponent < 0:
+        positive = power(w, x, -exponent)
+        return kept(w, lambda i: f32(1) / positive(i))
+    if exponent * 4 != int(exponent * 4) or exponent > 2:
+        logarithm = log(w, x)
+        return exp(w, lambda i: logarithm(i) * f32(exponent))
+    root = kept(w, lambda i: tirx.sqrt(x(i)))
+    fourth = kept(w, lambda i: tirx.sqrt(root(i)))
+    quarters = int(exponent * 4)
+    factors = [x] * (quarters // 4) + [root] * (quarters // 2 % 2) + [fourth] * (quarters % 2)
+    product: Lane = lambda i: f32(1)  # noqa: E731
+    for factor in factors:
+        product = kept(w, lambda i, a=product, b=factor: a(i) * b(i))  # type: ignore[misc]
+    return product
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Expr) -> Expr:
+    """Horner's rule, the highest power first; x must be a register."""
+    first, *rest = coefficients
+    total: Expr = f32(first)
+    for coefficient in rest:
+        total = total * x + f32(coefficient)
+    return total
+
+
+def _nearest(x: Expr) -> Expr:
+    """Rounded half away from zero. (Rounding instructions need SSE4; conversion does not.)"""
+    return tirx.Cast("int32", x + tirx.Select(x < f32(0), f32(-0.5), f32(0.5)))
+
+
+def _less_exponent(x: Expr, minus_n: Expr) -> Expr:
+    return x + minus_n * f32(_LN2[0]) + minus_n * f32(_LN2[1])
+
+
+def _power_of_two(n: Expr) -> Expr:
+    biased = n + tirx.const(127, "int32")
+    return tirx.reinterpret("float32", tirx.shift_left(biased, tirx.const(23, "int32")))
+
+
+def _log_limits(x: Expr, result: Expr) -> Expr:
+    result = tirx.Select(x == f32(inf), f32(inf), result)
+    result = tirx.Select(x == f32(0), f32(-inf), result)
+    return tirx.Select(tirx.any(x < f32(0), x != x), f32(nan), result)

@@ -1,0 +1,49 @@
+"""The name of a kernel: its ops, and a digest of all that decides its code."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from codegen.targets import Target
+from ir.graph import Graph
+from ir.printer import print_graph
+
+ROOT = Path(__file__).parent.parent
+SOURCES = (
+    "codegen/compile.py",
+    "codegen/kernels",
+    "codegen/layout.py",
+    "codegen/loops.py",
+    "codegen/region.py",
+    "codegen/targets.py",
+    "ir/op.py",
+    "ir/ops",
+)
+"""What decides the code of a kernel beside its region."""
+MOST_OPS = 64
+
+
+def key_of(region: Graph, target: Target) -> str:
+    """Such as `conv-bias_add-relu-` and 24 hexadecimal digits."""
+    decides = [print_graph(region), asdict(target), versions()]
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    ops = "-".join(node.op for node in region.nodes if node.inputs)
+    return f"{ops[:MOST_OPS]}-{digest[:24]}"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that a compiled kernel depends on; `kernels` is a digest of their sources."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        path = ROOT / source
+        for file in sorted(path.glob("**/*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
+    return {
+        "kernels": digest.hexdigest()[:16],
+        "tvm": version("apache-tvm"),
+        "tvm_ffi": version("apache-tvm-ffi"),
+    }

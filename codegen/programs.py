@@ -1,0 +1,105 @@
+"""From a network to its planned programs: passes, then arenas that all programs share.
+
+A training step is the program `train`, or `accumulate` and `apply` where a step takes several
+batches; `evaluate` classifies. A network that cannot be trained gets `evaluate` only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codegen.layout import physical_bytes
+from codegen.steps import filled
+from ir.command import Error
+from ir.graph import Graph, Node
+from ir.type import DType, IRError
+from passes.context import Context
+from passes.memory import plan_memory
+from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, TRAIN, Watcher, run_passes
+
+FRONT = TRAIN[: TRAIN.index("grad")]
+MADE_LATER = (*FRONT, "grad")
+
+Watch = Callable[[str], Watcher]
+"""The watcher of the passes of one program; `placed` is what all begin with."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Programs with `region` and `offset` notes; bytes of each arena and of its lower bound."""
+
+    programs: dict[str, Graph]
+    arenas: list[int]
+    lower_bounds: list[int]
+
+
+def lower(network: Graph, context: Context, watch: Watch) -> Lowered:
+    """Plan all programs of a network, placed already or not.
+
+    Raises Error for a network that is no forward program, needs more devices than there are, or
+    computes in another precision than f32.
+    """
+    _require_forward(network, context)
+    placed = network if network.devices() else run_passes(network, FRONT, context, watch("placed"))
+    programs = {}
+    for name, passes in _programs(context).items():
+        start = _with_gradients(placed, context) if "grad" in passes else placed
+        if start is not None:
+            rest = [each for each in passes if each not in MADE_LATER and each != "memory"]
+            programs[name] = run_passes(start, rest, context, watch(name))
+    return _planned(programs, context.devices)
+
+
+def _programs(context: Context) -> dict[str, tuple[str, ...]]:
+    if context.accumulate == 1:
+        return {"train": TRAIN, "evaluate": EVALUATE}
+    return {"accumulate": ACCUMULATE, "apply": APPLY, "evaluate": EVALUATE}
+
+
+def _with_gradients(placed: Graph, context: Context) -> Graph | None:
+    """The forward and backward program, or None, with the reason said, where there is none."""
+    if not placed.leaves("param"):
+        context.say(f"{placed.name} has no parameters: only its evaluation is built")
+        return None
+    try:
+        return run_passes(placed, ("grad",), context)
+    except IRError as error:
+        context.say(f"{placed.name} cannot be trained ({error}): only its evaluation is built")
+        return None
+
+
+def _require_forward(network: Graph, context: Context) -> None:
+    if network.gradients or network.updates:
+        found = "updates" if network.updates else "gradients"
+        raise Error(f"{network.name} has {found} already; expected the forward program only")
+    most = max((device.index for device in network.devices()), default=0)
+    if most >= context.devices:
+        raise Error(
+            f"{network.name} uses dev{most}; expected --devices to name at least {most + 1}, "
+            f"got {context.devices}"
+        )
+    for node in network.nodes:
+        if node.type.dtype is DType.BF16 or node.attrs.get("math", "f32") not in ("f32", "fp32"):
+            raise Error(f"'{node.name}' computes in {_precision(node)}; CPUs take f32 only")
+
+
+def _precision(node: Node) -> str:
+    return "bf16" if node.type.dtype is DType.BF16 else str(node.attrs["math"])
+
+
+def _planned(programs: dict[str, Graph], devices: int) -> Lowered:
+    """Note offsets; what outlasts a step lies at the bottom, in the same places in all programs."""
+    resident = {
+        leaf.name: leaf
+        for graph in programs.values()
+        for leaf in (*graph.leaves("param", "state"), *filled(graph))
+    }
+    arenas, bounds = [0] * devices, [0] * devices
+    planned = {}
+    for name, graph in programs.items():
+        plan = plan_memory(graph, lambda node: physical_bytes(node.type), list(resident.values()))
+        planned[name] = graph.with_note("offset", plan.offsets)
+        for device, size in plan.bytes.items():
+            arenas[device.index] = max(arenas[device.index], size)
+        for device, size in plan.lower_bound.items():
+            bounds[device.index] = max(bounds[device.index], size)
+    return Lowered(planned, arenas, bounds)

@@ -1,0 +1,51 @@
+"""The plan: all that compiler and runtime share. Plain records, no graph.
+
+`plan.json` names kernels (files beside it, in `plan/`), one arena per logical device with every
+value at a fixed offset, and for each program one total order of steps. `records` says what is in
+it, `laws` what must hold; `read` refuses a file that breaks one.
+"""
+
+from ir.plan.file import check, encode, folder, read, write, write_whole
+from ir.plan.records import (
+    ALIGNMENT,
+    ITEM_BYTES,
+    VERSION,
+    Argument,
+    Device,
+    Feed,
+    Fill,
+    Kernel,
+    Layout,
+    Move,
+    Plan,
+    Program,
+    Record,
+    Run,
+    State,
+    Tensor,
+)
+
+__all__ = [
+    "ALIGNMENT",
+    "ITEM_BYTES",
+    "VERSION",
+    "Argument",
+    "Device",
+    "Feed",
+    "Fill",
+    "Kernel",
+    "Layout",
+    "Move",
+    "Plan",
+    "Program",
+    "Record",
+    "Run",
+    "State",
+    "Tensor",
+    "check",
+    "encode",
+    "folder",
+    "read",
+    "write",
+    "write_whole",
+]

@@ -1,0 +1,303 @@
+"""What every plan keeps, beyond the types of its records.
+
+Each law yields its complaints as "JSON path: what, what was expected". Laws further down `LAWS`
+may rely on those before.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+from math import isfinite, prod
+from pathlib import Path
+
+from ir.plan import dataflow
+from ir.plan.records import (
+    ALIGNMENT,
+    ITEM_BYTES,
+    VERSION,
+    Layout,
+    Move,
+    Plan,
+    Program,
+    Run,
+    State,
+    Tensor,
+)
+
+Complaints = Iterator[str]
+MOST_BYTES = 2**46  # what one process can address
+
+
+def complaints(plan: Plan, directory: Path | None) -> Complaints:
+    """Everything wrong with a plan, the simplest first; its files lie in `directory`, if any."""
+    for law in LAWS:
+        yield from law(plan)
+    if directory is not None:
+        yield from _files(plan, directory)
+
+
+# ------------------------------------------------------------------------------- files
+
+
+def _files(plan: Plan, directory: Path) -> Complaints:
+    named = [(f"$.library.{file}", file, sha) for file, sha in plan.library.items()]
+    named += [(f"$.kernels.{n}.file", k.file, k.sha256) for n, k in plan.kernels.items()]
+    for path, file, sha256 in named:
+        inside = Path(file)
+        if inside.is_absolute() or ".." in inside.parts or "\0" in file:
+            yield f"{path}: '{file}' lies outside the plan's folder, expected a file in lib/"
+        elif complaint := _file(directory / inside, sha256):
+            yield f"{path}: {complaint}"
+
+
+def _file(path: Path, sha256: str) -> str | None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return f"'{path}' cannot be read: {error.strerror}"
+    return None if found == sha256 else f"'{path}' has sha256 {found}, expected {sha256}"
+
+
+# ----------------------------------------------------------------------- sizes and names
+
+
+def _header(plan: Plan) -> Complaints:
+    if plan.version != VERSION:
+        yield f"$.version: got {plan.version}, expected {VERSION}"
+    if not plan.devices:
+        yield "$.devices: empty, expected at least one device"
+    if len(plan.binding) != len(plan.devices):
+        got, expected = len(plan.binding), len(plan.devices)
+        yield f"$.binding: names {got} devices, expected one for each of the plan's {expected}"
+    yield from _at_least("$.accumulate", plan.accumulate, 1)
+    if plan.kernels and not plan.library:
+        yield "$.library: empty, expected what the kernels need to run"
+    if not plan.programs:
+        yield "$.programs: empty, expected at least one program"
+
+
+def _sizes(plan: Plan) -> Complaints:
+    for number, device in enumerate(plan.devices):
+        yield from _at_least(f"$.devices[{number}].arena", device.arena, 0, MOST_BYTES)
+        bound = device.lower_bound
+        yield from _at_least(f"$.devices[{number}].lower_bound", bound, 0, device.arena)
+    for name, kernel in plan.kernels.items():
+        yield from _at_least(f"$.kernels.{name}.scratch", kernel.scratch, 0, MOST_BYTES)
+        yield from _at_least(f"$.kernels.{name}.flops", kernel.flops, 0)
+        yield from _at_least(f"$.kernels.{name}.moved", kernel.moved, 0)
+        if not kernel.symbol:
+            yield f"$.kernels.{name}.symbol: empty, expected the name of a function"
+        for number, argument in enumerate(kernel.arguments):
+            where = f"$.kernels.{name}.arguments[{number}].bytes"
+            yield from _at_least(where, argument.bytes, 1, MOST_BYTES)
+    for name, program in plan.programs.items():
+        yield from _at_least(f"$.programs.{name}.batch", program.batch, 1)
+
+
+def _at_least(path: str, value: int, least: int, most: int | None = None) -> Complaints:
+    if value < least:
+        yield f"{path}: got {value}, expected at least {least}"
+    elif most is not None and value > most:
+        yield f"{path}: got {value}, expected at most {most}"
+
+
+def _distinct_names(plan: Plan) -> Complaints:
+    states = [(f"$.states[{i}].tensor", s.tensor) for i, s in enumerate(plan.states)]
+    for where, program in _programs(plan):
+        fed = _given(where, program)
+        outputs = [(f"{where}.outputs[{i}]", t) for i, t in enumerate(program.outputs)]
+        for group in (states + fed, outputs):
+            seen: set[tuple[str, int]] = set()
+            for path, tensor in group:
+                if (tensor.name, tensor.device) in seen:
+                    yield f"{path}.name: '{tensor.name}' is taken already, expected a new name"
+                seen.add((tensor.name, tensor.device))
+
+
+# ----------------------------------------------------------------------------- tensors
+
+
+def _programs(plan: Plan) -> Iterator[tuple[str, Program]]:
+    return ((f"$.programs.{name}", program) for name, program in plan.programs.items())
+
+
+def _given(where: str, program: Program) -> list[tuple[str, Tensor]]:
+    """What the host writes before the steps."""
+    feeds = [(f"{where}.feeds[{i}].tensor", f.tensor) for i, f in enumerate(program.feeds)]
+    return feeds + [(f"{where}.fills[{i}].tensor", f.tensor) for i, f in enumerate(program.fills)]
+
+
+def _tensors(plan: Plan) -> Complaints:
+    tensors = [(f"$.states[{i}].tensor", state.tensor) for i, state in enumerate(plan.states)]
+    for where, program in _programs(plan):
+        tensors += _given(where, program)
+        tensors += [(f"{where}.outputs[{i}]", t) for i, t in enumerate(program.outputs)]
+    for path, tensor in tensors:
+        yield from _layout(f"{path}.layout", tensor.layout)
+        expected = prod(tensor.layout.padded) * ITEM_BYTES[tensor.dtype]
+        if tensor.bytes != expected:
+            yield f"{path}.bytes: got {tensor.bytes}, expected {expected} as its layout says"
+        if not tensor.name:
+            yield f"{path}.name: empty, expected a name"
+        yield from _device(plan, f"{path}.device", tensor.device)
+        yield from _extent(plan, f"{path}.offset", tensor.device, tensor.offset, tensor.bytes)
+
+
+def _layout(path: str, layout: Layout) -> Complaints:
+    rank = len(layout.shape)
+    if len(layout.padded) != rank:
+        yield f"{path}.padded: {len(layout.padded)} extents, expected {rank} as in shape"
+        return
+    for axis, (extent, padded) in enumerate(zip(layout.shape, layout.padded, strict=True)):
+        yield from _at_least(f"{path}.shape[{axis}]", extent, 1)
+        yield from _at_least(f"{path}.padded[{axis}]", padded, extent)
+    axes = [axis for axis, _ in layout.splits]
+    if axes != sorted({axis for axis in axes if 0 <= axis < rank}):
+        yield f"{path}.splits: of axes {axes}, expected axes below {rank}, each once and in order"
+        return
+    for number, (axis, factor) in enumerate(layout.splits):
+        if factor < 1 or layout.padded[axis] % factor:
+            extent = layout.padded[axis]
+            yield f"{path}.splits[{number}]: factor {factor}, expected a divisor of {extent}"
+    if sorted(layout.order) != list(range(rank + len(axes))):
+        got, expected = list(layout.order), rank + len(axes)
+        yield f"{path}.order: got {got}, expected a permutation of {expected} axes"
+
+
+def _device(plan: Plan, path: str, device: int) -> Complaints:
+    if not 0 <= device < len(plan.devices):
+        yield f"{path}: no device {device}, expected one below {len(plan.devices)}"
+
+
+def _extent(plan: Plan, path: str, device: int, offset: int, size: int) -> Complaints:
+    arena = plan.devices[device].arena
+    if offset % ALIGNMENT:
+        yield f"{path}: got {offset}, expected a multiple of {ALIGNMENT}"
+    if not 0 <= offset <= arena - size:
+        yield f"{path}: [{offset}, {offset + size}), expected inside the arena [0, {arena})"
+
+
+# ------------------------------------------------------------------------------ states
+
+
+def _states(plan: Plan) -> Complaints:
+    for number, state in enumerate(plan.states):
+        path = f"$.states[{number}]"
+        yield from _initial(path, state)
+        rank = len(state.tensor.layout.shape)
+        if not len(state.whole) == len(state.start) == rank:
+            yield f"{path}.start: expected {rank} axes in start and whole, as in shape"
+            return
+        for axis, extent in enumerate(state.tensor.layout.shape):
+            most = state.whole[axis] - extent
+            yield from _at_least(f"{path}.start[{axis}]", state.start[axis], 0, most)
+
+
+def _initial(path: str, state: State) -> Complaints:
+    if not state.logical:
+        yield f"{path}.logical: empty, expected the name in checkpoints"
+    if not isfinite(state.value):
+        yield f"{path}.value: got {state.value}, expected a finite number"
+    if not 0 <= state.std < float("inf"):
+        yield f"{path}.std: got {state.std}, expected a finite number of at least 0"
+    if state.std and state.tensor.dtype != "f32":
+        yield f"{path}.std: got {state.std}, expected 0 for {state.tensor.dtype}"
+
+
+def _pieces(plan: Plan) -> Complaints:
+    """The pieces of a logical tensor agree and cover it once; copies lie on different devices."""
+    groups: dict[str, list[tuple[str, State]]] = defaultdict(list)
+    for number, state in enumerate(plan.states):
+        groups[state.logical].append((f"$.states[{number}]", state))
+    for logical, group in groups.items():
+        _, first = group[0]
+        for path, state in group[1:]:
+            if _kind(state) != _kind(first):
+                yield f"{path}: expected the kind, type, whole and start values of '{logical}'"
+        boxes = {(state.start, state.tensor.layout.shape) for _, state in group}
+        if any(_meet(a, b) for a, b in combinations(sorted(boxes), 2)):
+            yield f"{group[-1][0]}.start: pieces of '{logical}' overlap, expected them side by side"
+        if sum(prod(shape) for _, shape in boxes) != prod(first.whole):
+            yield f"{group[-1][0]}.whole: pieces of '{logical}' do not make {list(first.whole)}"
+
+
+def _kind(state: State) -> tuple[object, ...]:
+    return state.kind, state.whole, state.value, state.std, state.tensor.dtype
+
+
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _meet(one: Box, other: Box) -> bool:
+    """Whether two boxes (start, shape) have an element in common."""
+    axes = zip(*one, *other, strict=True)
+    return all(a < b + shape_b and b < a + shape_a for a, shape_a, b, shape_b in axes)
+
+
+# ------------------------------------------------------------------------------ programs
+
+
+def _feeds(plan: Plan) -> Complaints:
+    for where, program in _programs(plan):
+        first: dict[str, tuple[object, ...]] = {}
+        for number, feed in enumerate(program.feeds):
+            path, tensor = f"{where}.feeds[{number}]", feed.tensor
+            yield from _at_least(f"{path}.below", feed.below, 0)
+            if feed.below and tensor.dtype == "f32":
+                yield f"{path}.below: got {feed.below}, expected 0 for f32"
+            if not feed.logical:
+                yield f"{path}.logical: empty, expected the name to feed"
+            kind = (tensor.layout.shape, tensor.dtype, feed.below)
+            if first.setdefault(feed.logical, kind) != kind:
+                yield f"{path}: expected shape, type and below of the other '{feed.logical}'"
+        for number, fill in enumerate(program.fills):
+            if not isfinite(fill.value):
+                yield f"{where}.fills[{number}].value: got {fill.value}, expected a finite number"
+
+
+def _steps(plan: Plan) -> Complaints:
+    for where, program in _programs(plan):
+        for number, step in enumerate(program.steps):
+            path = f"{where}.steps[{number}]"
+            if step.index != number:
+                yield f"{path}.index: got {step.index}, expected {number}"
+            yield from _run(plan, path, step) if isinstance(step, Run) else _move(plan, path, step)
+
+
+def _run(plan: Plan, path: str, step: Run) -> Complaints:
+    yield from _device(plan, f"{path}.device", step.device)
+    kernel = plan.kernels.get(step.kernel)
+    if kernel is None:
+        yield f"{path}.kernel: no kernel '{step.kernel}' in $.kernels"
+        return
+    if len(step.offsets) != len(kernel.arguments):
+        got, expected = len(step.offsets), len(kernel.arguments)
+        yield f"{path}.offsets: {got} of them, expected {expected} as '{step.kernel}' takes"
+        return
+    for number, (offset, argument) in enumerate(zip(step.offsets, kernel.arguments, strict=True)):
+        where = f"{path}.offsets[{number}]"
+        yield from _extent(plan, where, step.device, offset, argument.bytes)
+
+
+def _move(plan: Plan, path: str, step: Move) -> Complaints:
+    yield from _device(plan, f"{path}.source", step.source)
+    yield from _device(plan, f"{path}.target", step.target)
+    if step.source == step.target:
+        yield f"{path}.target: got {step.target}, expected another device than the source"
+    yield from _at_least(f"{path}.bytes", step.bytes, 1, MOST_BYTES)
+    yield from _extent(plan, f"{path}.source_offset", step.source, step.source_offset, step.bytes)
+    yield from _extent(plan, f"{path}.target_offset", step.target, step.target_offset, step.bytes)
+
+
+LAWS = (
+    _header,
+    _sizes,
+    _tensors,
+    _distinct_names,
+    _states,
+    _pieces,
+    _feeds,
+    _steps,
+    dataflow.complaints,
+)

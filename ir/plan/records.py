@@ -1,0 +1,153 @@
+"""The records of a plan. Sizes and offsets are in bytes."""
+
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+ALIGNMENT = 64
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A JSON object; unknown keys are refused."""
+
+
+class Layout(Record, frozen=True):
+    """From a logical array to its bytes: pad at the ends, split axes, permute.
+
+    `padded` are the extents after padding with zeros; each (axis, factor) of `splits` makes an
+    axis into (extent / factor, factor), axes numbered before any split; `order` permutes the axes
+    that result.
+    """
+
+    shape: tuple[int, ...]
+    padded: tuple[int, ...]
+    splits: tuple[tuple[int, int], ...]
+    order: tuple[int, ...]
+
+
+DTYPES = Literal["f32", "u8", "i32", "u32"]
+ITEM_BYTES = {"f32": 4, "u8": 1, "i32": 4, "u32": 4}
+
+
+class Tensor(Record, frozen=True):
+    """A value that the host reads or writes: where it lies and how."""
+
+    name: str
+    device: int
+    offset: int
+    bytes: int
+    dtype: DTYPES
+    layout: Layout
+
+
+class State(Record, frozen=True):
+    """A tensor that is kept between steps: a piece of a logical one.
+
+    `logical` is its name in checkpoints, `whole` the shape there, `start` where this piece
+    begins. At the start it is drawn from N(value, std^2), or filled with `value` where std is 0.
+    """
+
+    tensor: Tensor
+    kind: Literal["param", "state"]
+    logical: str
+    whole: tuple[int, ...]
+    start: tuple[int, ...]
+    value: float
+    std: float
+
+
+class Feed(Record, frozen=True):
+    """A tensor fed under its logical name; integers lie in [0, below) if below > 0."""
+
+    tensor: Tensor
+    logical: str
+    below: int
+
+
+class Argument(Record, frozen=True):
+    """What a kernel does with one pointer."""
+
+    bytes: int
+    access: Literal["read", "write", "update"]
+
+
+class Kernel(Record, frozen=True):
+    """A compiled region: `symbol` in `file`, called with (threads, scratch, arguments...).
+
+    Each thread uses `scratch` bytes of its own.
+    """
+
+    file: str
+    sha256: str
+    symbol: str
+    scratch: int
+    arguments: tuple[Argument, ...]
+    flops: int
+    moved: int
+
+
+class Run(Record, frozen=True, tag="run"):
+    """One kernel on one device; `offsets` in its arena, in the order of the kernel's arguments."""
+
+    index: int
+    device: int
+    kernel: str
+    offsets: tuple[int, ...]
+    writes: tuple[str, ...]
+
+
+class Move(Record, frozen=True, tag="move"):
+    """A transfer: `bytes` from one arena into another."""
+
+    index: int
+    value: str
+    source: int
+    source_offset: int
+    target: int
+    target_offset: int
+    bytes: int
+
+
+class Fill(Record, frozen=True):
+    """A constant; it is in place before the first step, and no step writes it."""
+
+    tensor: Tensor
+    value: float
+
+
+class Program(Record, frozen=True):
+    """Feeds, steps in one total order (their indices count from 0), and what is put out."""
+
+    batch: int
+    feeds: tuple[Feed, ...]
+    fills: tuple[Fill, ...]
+    steps: tuple[Run | Move, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class Device(Record, frozen=True):
+    """A logical device: its arena, and the least any plan could need of it."""
+
+    arena: int
+    lower_bound: int
+
+
+class Plan(Record, frozen=True):
+    """Everything a runtime needs, but for the values.
+
+    Files are named relative to the plan's folder; `library` gives each library that the kernels
+    need and its sha256.
+    """
+
+    version: int
+    name: str
+    target: dict[str, str]
+    versions: dict[str, str]
+    binding: tuple[str, ...]
+    accumulate: int
+    library: dict[str, str]
+    devices: tuple[Device, ...]
+    kernels: dict[str, Kernel]
+    states: tuple[State, ...]
+    programs: dict[str, Program]

@@ -1,0 +1,82 @@
+"""The log of a run: one JSON object per line, for each step and for each validation."""
+
+import json
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+from types import TracebackType
+
+from ir.command import DataError, Error
+
+Record = dict[str, int | float]
+
+STEP = ("step", "epoch", "loss", "top1", "top5", "lr", "images_per_second", "seconds")
+VALIDATION = ("step", "epoch", "validation_loss", "validation_top1", "validation_top5", "seconds")
+
+
+class Log:
+    """Appends records to a file; those of steps after `keep` are dropped first."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        """Raises Error where the file cannot be written, DataError where it is no log."""
+        kept = list(takewhile(lambda record: _step(record) <= keep, read(path))) if keep else []
+        self.best = max((accuracy(record) for record in kept), default=-1.0)
+        self._path = path
+        try:
+            lines = path.read_bytes().splitlines(keepends=True) if kept else []
+            self._file = path.open("a", encoding="utf-8")
+            self._file.truncate(sum(map(len, lines[: len(kept)])))
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def add(self, record: Record) -> None:
+        """Write one record, to be seen at once. Raises Error when the disk is full."""
+        self.best = max(self.best, accuracy(record))
+        try:
+            self._file.write(f"{json.dumps(record, allow_nan=False)}\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What could not be written was reported; closing would report it once more.
+        with suppress(OSError):
+            self._file.close()
+
+    def _refusal(self, error: OSError) -> Error:
+        return Error(f"{self._path}: cannot be written: {error.strerror}")
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a log; none where there is no file. A last line cut short is left out.
+
+    Raises DataError for any other line that is no JSON object with a step.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text("utf-8").split("\n")
+    records: list[Record] = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            records.append(json.loads(line))
+            _step(records[-1])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}:{number}: expected a JSON object with a step") from error
+    return records
+
+
+def accuracy(record: Record) -> float:
+    """The share of validation images told right; -1 for the record of a step."""
+    return record.get("validation_top1", -1.0)
+
+
+def _step(record: Record) -> int:
+    return int(record["step"])

@@ -1,0 +1,83 @@
+"""A Chrome trace of a few steps (chrome://tracing, ui.perfetto.dev): one row for each device.
+
+A transfer is a slice on both its devices, and an arrow from one to the other.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from ir.command import Error
+from ir.plan import Move, Run
+from runtime.executor import Event
+
+STEPS = 10  # that are recorded
+Slice = dict[str, object]
+
+
+class Profile:
+    """Collects what an executor reports; `watch` is called from its threads."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def watch(self, event: Event) -> None:
+        """Take note of an event."""
+        self._events.append(event)
+
+    def write(self, path: Path) -> None:
+        """Write the trace. Raises Error."""
+        trace = {"traceEvents": self.trace(), "displayTimeUnit": "ms"}
+        try:
+            path.write_text(json.dumps(trace), "utf-8")
+        except OSError as error:
+            raise Error(f"{path}: cannot be written: {error.strerror}") from error
+
+    def trace(self) -> list[Slice]:
+        """The trace's events, times in microseconds from the first one on."""
+        events = sorted(self._events, key=lambda event: event.start)
+        origin = events[0].start if events else 0.0
+        seen: Counter[tuple[Move, int]] = Counter()
+        found = [_row(device) for device in sorted({event.device for event in events})]
+        for event in events:
+            found.append(_slice(event, origin))
+            if isinstance(event.step, Move):
+                # Both sides meet in the same order, so the n-th of one is the n-th of the other.
+                seen[event.step, event.device] += 1
+                found.append(_arrow(event, event.step, seen[event.step, event.device], origin))
+        return found
+
+
+def _row(device: int) -> Slice:
+    name = {"name": f"device {device}"}
+    return {"ph": "M", "name": "thread_name", "pid": 0, "tid": device, "args": name}
+
+
+def _slice(event: Event, origin: float) -> Slice:
+    step = event.step
+    name = ", ".join(step.writes) if isinstance(step, Run) else f"transfer {step.value}"
+    facts = {"kernel": step.kernel} if isinstance(step, Run) else {"bytes": step.bytes}
+    return {
+        "ph": "X",
+        "name": name,
+        "cat": "kernel" if isinstance(step, Run) else "transfer",
+        "pid": 0,
+        "tid": event.device,
+        "ts": (event.start - origin) * 1e6,
+        "dur": (event.end - event.start) * 1e6,
+        "args": {"index": step.index, **facts},
+    }
+
+
+def _arrow(event: Event, move: Move, time: int, origin: float) -> Slice:
+    """An arrow's start at the source, or its end at the target, in the middle of the slice."""
+    side: Slice = {"ph": "s"} if event.device == move.source else {"ph": "f", "bp": "e"}
+    return {
+        **side,
+        "name": move.value,
+        "cat": "transfer",
+        "id": f"{move.value} {move.source}-{move.target} {time}",
+        "pid": 0,
+        "tid": event.device,
+        "ts": ((event.start + event.end) / 2 - origin) * 1e6,
+    }

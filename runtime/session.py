@@ -1,0 +1,135 @@
+"""A run from where it starts to its end: steps, validations, checkpoints, and the log beside."""
+
+import math
+import os
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+
+from ir.command import Error, Exit
+from runtime import checkpoint
+from runtime.checkpoint import Counters
+from runtime.executor import Executor
+from runtime.job import Job
+from runtime.log import Log, Record
+from runtime.profile import STEPS as PROFILED
+from runtime.profile import Profile
+from runtime.progress import Progress
+from runtime.stop import Stop
+from runtime.trainer import Trainer
+
+
+class NumericsError(Error):
+    """The loss is no longer a number."""
+
+    exit = Exit.NUMERICS
+
+
+class Session:
+    """A job on an open executor, from where it starts to its end."""
+
+    def __init__(self, job: Job, executor: Executor, stop: Stop, progress: Progress) -> None:
+        """Take the state from a checkpoint, or make a new one. Raises Error."""
+        self._job, self._options = job, job.options
+        self._executor, self._stop, self._progress = executor, stop, progress
+        self._start = self._started()
+        self.step = self._start.step
+        self._kept = self.step  # the step of the newest checkpoint
+        self._profile = Profile()
+
+    def run(self) -> None:
+        """Train until the end, or until asked to stop. Raises Error, NumericsError."""
+        try:
+            with Log(self._options.log_file, keep=self.step) as log:
+                self._train(log)
+        except Error as error:
+            last = f"{self._options.last} of step {self._kept}" if self._kept else "none yet"
+            error.args = (f"{error}; last good checkpoint: {last}",)
+            raise
+        if self._options.profile:
+            self._profile.write(self._options.profile)
+
+    def _started(self) -> Counters:
+        options, states = self._options, self._executor.states
+        if options.resume and options.last.is_file():
+            found = checkpoint.load(options.last, states)
+            if options.seed not in (None, found.seed):
+                raise Error(f"{options.last}: its seed is {found.seed}; --seed is {options.seed}")
+            self._progress.say(f"resuming {options.last} after step {found.step}")
+            return found
+        seed = options.seed or 0
+        states.initialise(seed)
+        if options.init:
+            checkpoint.load(options.init, states, parameters_only=True)
+        return Counters(step=0, epoch=0, seed=seed)
+
+    def _train(self, log: Log) -> None:
+        job, seed = self._job, self._start.seed
+        training, validation = job.training(seed), job.validation
+        trainer = Trainer(self._executor, job.schedule, training, validation, seed)
+        end = time.monotonic() + 60 * (self._options.minutes or math.inf)
+        with closing(trainer.batches(self.step, job.steps)) as batches:
+            for step in range(self.step, job.steps):
+                profiled = self._options.profile and step < self._start.step + PROFILED
+                record = trainer.step(step, batches, self._profile.watch if profiled else None)
+                self._note(record, log)
+                last = self.step == job.steps or time.monotonic() >= end
+                stopping = bool(self._stop.reason)
+                self._keep(trainer, log, last, stopping)
+                if last or stopping:
+                    break
+
+    def _note(self, record: Record, log: Log) -> None:
+        """Log and show a step."""
+        if not math.isfinite(record["loss"]):
+            raise NumericsError(
+                f"the loss is {record['loss']} at step {record['step']}, "
+                f"with rate {record['lr']:g}; a lower --lr may help"
+            )
+        log.add(record)
+        self._progress.step(record)
+        self.step = int(record["step"])
+
+    def _keep(self, trainer: Trainer, log: Log, last: bool, stopping: bool) -> None:
+        """Validate and save, where it is time to."""
+        every, before = self._options.checkpoint_every, log.best
+        if last or self._job.schedule.ends_epoch(self.step - 1):
+            self._validate(trainer, log)
+        elif not stopping and not (every and self.step % every == 0):
+            return
+        self._save()
+        if log.best > before:
+            _link(self._options.last, self._options.best)
+
+    def _validate(self, trainer: Trainer, log: Log) -> None:
+        record = trainer.validate(self.step - 1)
+        if record is None:
+            return
+        if not math.isfinite(record["validation_loss"]):
+            raise NumericsError(
+                f"the validation loss is {record['validation_loss']} after step {self.step}"
+            )
+        log.add(record)
+        self._progress.validation(record)
+
+    def _save(self) -> None:
+        epoch = self._job.schedule.epoch(self.step)
+        counters = Counters(step=self.step, epoch=epoch, seed=self._start.seed)
+        checkpoint.save(self._options.last, self._executor.states, counters)
+        self._kept = self.step
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, whatever had it before. Raises Error."""
+    fresh = name.with_name(f"{name.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        try:
+            os.link(file, fresh)
+        except OSError:  # a file system without links
+            shutil.copyfile(file, fresh)
+        fresh.replace(name)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise Error(f"{name}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,96 @@
+"""Train what a plan describes: `python -m runtime.train plan.json`.
+
+The run's folder gets the newest and the best checkpoint, the log and its picture. A run that was
+stopped goes on with `--resume`, and takes the same steps as one that was not.
+"""
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from ir import plan as plans
+from ir.command import Error, Exit, run
+from runtime import checkpoint
+from runtime.curve import write_curve
+from runtime.executor import Executor
+from runtime.job import Job
+from runtime.log import accuracy, read
+from runtime.options import parse
+from runtime.progress import Progress
+from runtime.session import Session
+from runtime.stop import Stop
+
+
+def _record(job: Job, step: int, started: str) -> None:
+    """Say beside the checkpoints what made them."""
+    options = {key: str(value) for key, value in asdict(job.options).items() if value is not None}
+    facts: dict[str, object] = {
+        "plan": checkpoint.plan_hash(job.options.plan),
+        "versions": job.plan.versions,
+        "options": options,
+        "recipe": asdict(job.recipe),
+        "step": step,
+        "started": started,
+        "ended": _now(),
+    }
+    checkpoint.write_record(job.options.out / "run.json", facts)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _report(job: Job, step: int) -> None:
+    """The run's results, on standard output."""
+    options = job.options
+    records = [record for record in read(options.log_file) if "validation_top1" in record]
+    print(f"steps       {step}")
+    if records:
+        best = max(records, key=accuracy)
+        print(f"validation  {accuracy(records[-1]):.2%} right after step {records[-1]['step']}")
+        print(f"best        {accuracy(best):.2%} right after step {best['step']}: {options.best}")
+    print(f"checkpoint  {options.last}")
+    print(f"loss curve  {options.curve}")
+    print(f"log         {options.log_file}")
+
+
+def train(job: Job) -> Exit:
+    """Run a job. Raises Error."""
+    options, started = job.options, _now()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"{options.out}: cannot be made: {error.strerror}") from error
+    directory = plans.folder(options.plan)
+    with (
+        Stop() as stop,
+        Progress(job.steps, job.recipe.epochs) as progress,
+        Executor(job.plan, directory, binding=options.devices, threads=options.threads) as executor,
+    ):
+        for line in job.describe():
+            progress.say(line)
+        session = Session(job, executor, stop, progress)
+        session.run()
+        _record(job, session.step, started)
+        write_curve(read(options.log_file), options.curve)
+        if stop.reason:
+            progress.say(
+                f"stopped by {stop.reason} after step {session.step}; "
+                f"{options.last} is saved, --resume goes on"
+            )
+            return Exit.STOPPED
+    _report(job, session.step)
+    return Exit.OK
+
+
+def main() -> None:
+    """Train a plan's network on a data set, with checkpoints, a log and a loss curve."""
+    job = Job(parse(main.__doc__))
+    if job.options.dry_run:
+        print("\n".join([*job.describe(), *job.details()]))
+    elif status := train(job):
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,163 @@
+"""Steps and validations on an open executor; knows neither files nor the clock's end."""
+
+import time
+from collections.abc import Generator, Iterator, Mapping
+
+import numpy as np
+
+from ir.command import Error
+from ir.plan import Plan
+from runtime.data.batches import SUPPLIED, Batches, Values
+from runtime.data.prefetch import prefetched
+from runtime.executor import Executor, Watch
+from runtime.feeds import Packed
+from runtime.log import Record
+from runtime.packing import Array
+from runtime.schedule import Schedule
+
+MEASURES = ("loss", "top1", "top5")
+SCALARS = ("seed", "step", "keep", "momentum", "decay")
+EVALUATE = "evaluate"
+APPLY = "apply"
+
+Prepared = tuple[float, dict[str, Packed]]  # the batch's weight, and its feeds
+
+
+def data_program(plan: Plan) -> str:
+    """The program that takes a training batch. Raises Error for a plan that cannot train."""
+    for name in ("accumulate", "train"):
+        if name in plan.programs:
+            return name
+    raise Error(f"the plan cannot train: its programs are {', '.join(plan.programs) or 'none'}")
+
+
+def check(plan: Plan) -> None:
+    """Raises Error for a plan with a feed that nothing here supplies, or without a measure."""
+    known = {*SUPPLIED, *SCALARS, *rates(plan)}
+    for name, program in plan.programs.items():
+        for feed in program.feeds:
+            if feed.logical not in known:
+                expected = ", ".join((*SUPPLIED, *SCALARS, "<parameter>.rate"))
+                raise Error(f"program {name}: unknown feed '{feed.logical}'; expected {expected}")
+    for name in {data_program(plan), EVALUATE} & plan.programs.keys():
+        missing = {*MEASURES} - {output.name for output in plan.programs[name].outputs}
+        if missing:
+            raise Error(f"program {name}: expected the outputs {', '.join(sorted(missing))}")
+
+
+def rates(plan: Plan) -> dict[str, float]:
+    """What multiplies the learning rate in each parameter's feed `<parameter>.rate`."""
+    return {f"{state.logical}.rate": state.rate for state in plan.states if state.kind == "param"}
+
+
+class Trainer:
+    """Feeds the programs of a plan."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        schedule: Schedule,
+        training: Batches,
+        validation: Batches | None,
+        seed: int,
+    ) -> None:
+        """Feeds what is the same for all steps. The plan must have passed `check`."""
+        self._executor, self._schedule = executor, schedule
+        self._training, self._validation = training, validation
+        self._seed = seed
+        self._rates = rates(executor.plan)
+        self._data = data_program(executor.plan)
+        self._feeds = {
+            name: {feed.logical for feed in program.feeds}
+            for name, program in executor.plan.programs.items()
+        }
+        self._feed(self._data, {"seed": _u32(seed), **training.fixed})
+        if validation is not None:
+            self._feed(EVALUATE, validation.fixed)
+
+    def batches(self, first: int, last: int) -> Generator[Prepared]:
+        """The training batches of the steps from `first` to before `last`, made ahead."""
+        start, stop = self._schedule.batches(first).start, self._schedule.batches(last).start
+        return prefetched(lambda i: self._packed(self._data, self._training.batch(i)), start, stop)
+
+    def step(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> Record:
+        """One update, and its record; steps are counted from 0, in records from 1."""
+        start = time.perf_counter()
+        rate = self._schedule.rate(step)
+        recipe = self._schedule.recipe
+        update = {name: _f32(rate * by) for name, by in self._rates.items()}
+        update |= {"momentum": _f32(recipe.momentum), "decay": _f32(recipe.decay)}
+        found = _Mean()
+        for place, index in enumerate(self._schedule.batches(step)):
+            weight, values = next(batches)
+            counters = {"step": _u32(index % 2**32), "keep": _f32(place > 0)}
+            self._feed(self._data, {**values, **counters, **update})
+            self._executor.run(self._data, watch)
+            found.add(weight, self._outputs(self._data))
+        if self._data == "accumulate":
+            self._feed(APPLY, update)
+            self._executor.run(APPLY, watch)
+        seconds = time.perf_counter() - start
+        return {
+            "step": step + 1,
+            "epoch": self._schedule.epoch(step) + 1,
+            **found.means(),
+            "lr": rate,
+            "images_per_second": found.weight / seconds,
+            "seconds": seconds,
+        }
+
+    def validate(self, step: int) -> Record | None:
+        """The record of a validation after a step; None where there is nothing to validate with."""
+        if self._validation is None:
+            return None
+        start = time.perf_counter()
+        found = _Mean()
+        batch = self._validation.batch
+        for weight, values in prefetched(
+            lambda i: self._packed(EVALUATE, batch(i)), 0, self._validation.count
+        ):
+            self._feed(EVALUATE, values)
+            self._executor.run(EVALUATE)
+            found.add(weight, self._outputs(EVALUATE))
+        return {
+            "step": step + 1,
+            "epoch": self._schedule.epoch(step) + 1,
+            **{f"validation_{name}": value for name, value in found.means().items()},
+            "seconds": time.perf_counter() - start,
+        }
+
+    def _packed(self, program: str, values: Values) -> Prepared:
+        weight = float(np.sum(values.get("weights", np.float32(1))))
+        return weight, {n: self._executor.pack(program, n, v) for n, v in values.items()}
+
+    def _feed(self, program: str, values: Mapping[str, Array | Packed]) -> None:
+        for name in self._feeds[program] & values.keys():
+            self._executor.feed(program, name, values[name])
+
+    def _outputs(self, program: str) -> dict[str, float]:
+        return {name: float(self._executor.output(program, name)) for name in MEASURES}
+
+
+def _f32(value: float) -> Array:
+    return np.array(value, np.float32)
+
+
+def _u32(value: int) -> Array:
+    return np.array(value, np.uint32)
+
+
+class _Mean:
+    """Weighted means of the measures of several batches."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self._sums = dict.fromkeys(MEASURES, 0.0)
+
+    def add(self, weight: float, measures: Mapping[str, float]) -> None:
+        self.weight += weight
+        for name in MEASURES:
+            self._sums[name] += weight * measures[name]
+
+    def means(self) -> Record:
+        return {name: total / self.weight for name, total in self._sums.items()}

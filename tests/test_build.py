@@ -1,0 +1,354 @@
+"""codegen.build: from a network to a plan that keeps every law and computes what it says."""
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+import codegen.assemble
+import codegen.compile
+import codegen.folder
+from codegen import build, validate
+from codegen.assemble import Assembled, Options, assemble
+from codegen.cache import Cache, Compiled
+from codegen.compile import compile_one
+from codegen.folder import publish
+from codegen.targets import Target
+from ir import plan as plans
+from ir.command import Error
+from ir.graph import Graph
+from ir.plan import Move, Plan, Run
+from ir.printer import print_graph
+from ir.text import parse
+from passes.context import Context
+from passes.pipeline import TRAIN, run_passes
+from runtime.library import load
+from tests.commands import assert_refused, python
+from tests.counts import cases
+from tests.graphs import networks
+from tests.kernels import host
+
+NETWORK = """graph small {
+  images: u8[3,2,6,6] = input()
+  labels: i32[3] = input(below=4)
+  weights: f32[3] = input()
+  seed: u32[] = input()
+  step: u32[] = input()
+  a.weight: f32[4,2,3,3] = param(std=0.1)
+  a.bias: f32[4] = param(value=0.1)
+  b.weight: f32[4,64] = param(std=0.1)
+  b.bias: f32[4] = param(decay=0)
+  x: f32[3,2,6,6] = cast(images, to="f32")
+  a: f32[3,4,4,4] = conv(x, a.weight)
+  a.biased: f32[3,4,4,4] = bias_add(a, a.bias)
+  y: f32[3,4,4,4] = relu(a.biased)
+  flat: f32[3,64] = flatten(y)
+  dropped: f32[3,64] = dropout(flat, seed, step, p=0.5, stream=0)
+  b: f32[3,4] = dense(dropped, b.weight)
+  logits: f32[3,4] = bias_add(b, b.bias)
+  loss: f32[] = cross_entropy(logits, labels, weights)
+  output loss
+}
+"""
+
+
+def without_compiling(
+    texts: Mapping[str, str], target: Target, cache: Cache | None
+) -> tuple[dict[str, Compiled], int]:
+    """In the place of `compile_all`: libraries that hold nothing."""
+    return {key: Compiled(text.encode(), 64) for key, text in texts.items()}, 0
+
+
+def in_this_process(
+    texts: Mapping[str, str], target: Target, cache: Cache | None
+) -> tuple[dict[str, Compiled], int]:
+    """The same, real kernels, but no other processes."""
+    return {key: compile_one(text, target, "cc") for key, text in texts.items()}, 0
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """Build NETWORK, or another one, by the command; its plan."""
+    monkeypatch.setenv("TANDEM_CACHE", str(cache))
+
+    def command(*options: str, text: str = NETWORK, out: str = "plan.json") -> Plan:
+        (tmp_path / "network.ir").write_text(text)
+        path = tmp_path / out
+        arguments = [str(tmp_path / "network.ir"), "-o", str(path), *options]
+        monkeypatch.setattr(sys, "argv", ["build", *arguments])
+        build.main()
+        return plans.read(path)
+
+    return command
+
+
+def options(devices: int, accumulate: int = 1) -> Options:
+    return Options(tuple(f"cpu:{d}" for d in range(devices)), host(), accumulate)
+
+
+# ---------------------------------------------------------------------------- what is built
+
+
+@cases(full=300, sample=20)
+@given(networks())
+def test_generated_plans_keep_the_laws(graph: Graph) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codegen.assemble, "compile_all", without_compiling)
+        for devices, accumulate in ((1, 1), (2, 1), (3, 4)):
+            first, second = (assemble(graph, options(devices, accumulate)) for _ in range(2))
+            assert plans.encode(first.plan) == plans.encode(second.plan)
+            assert first.files == second.files
+            check_steps(first)
+
+
+def check_steps(assembled: Assembled) -> None:
+    """The law check passed; every operation of the programs is done once."""
+    for name, graph in assembled.programs.items():
+        program = assembled.plan.programs[name]
+        writes = [w for s in program.steps for w in (s.writes if isinstance(s, Run) else [s.value])]
+        assert len(writes) == len(set(writes))
+        moved = {step.value for step in program.steps if isinstance(step, Move)}
+        assert moved == {node.name for node in graph.nodes if node.op == "transfer"}
+        assert {pair.value.name for pair in graph.updates} <= set(writes)
+        for text in (f for n, f in assembled.files.items() if n.startswith("kernels/")):
+            assert print_graph(parse(text.decode())).encode() == text
+
+
+@cases(full=60, sample=3)
+@given(networks())
+def test_generated_plans_equal_the_oracle(
+    tmp_path_factory: pytest.TempPathFactory, graph: Graph
+) -> None:
+    path = tmp_path_factory.mktemp("generated") / "plan.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codegen.assemble, "compile_all", in_this_process)
+        assembled = assemble(graph, options(2))
+    publish(assembled.plan, path, assembled.files)
+    plan = plans.read(path)
+    kernels = load(plan, plans.folder(path), 2)
+    for name, program in assembled.programs.items():
+        assert list(validate.validate(plan, name, program, kernels, seed=1, threads=2))
+
+
+def test_towers_share_kernels(run: Callable[..., Plan]) -> None:
+    text = NETWORK.replace("conv(x, a.weight)", "conv(x, a.weight, groups=2)")
+    plan = run(text=text.replace("[4,2,3,3]", "[4,1,3,3]"))
+    program = plan.programs["train"]
+    by_kernel: dict[str, set[int]] = {}
+    for step in program.steps:
+        if isinstance(step, Run):
+            by_kernel.setdefault(step.kernel, set()).add(step.device)
+    assert {0, 1} in by_kernel.values()
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def test_a_second_build_compiles_nothing_and_writes_the_same(
+    run: Callable[..., Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = run()
+    first = (tmp_path / "plan.json").read_bytes()
+    capsys.readouterr()
+    run()
+    shown = capsys.readouterr()
+    assert (tmp_path / "plan.json").read_bytes() == first
+    assert f"{len(plan.kernels)} for " in shown.out
+    assert f" {len(plan.kernels)} from cache" in shown.out
+    assert "compiled" not in shown.err
+    assert {p.name for p in (tmp_path / "plan").iterdir()} == {
+        "evaluate.ir",
+        "kernels",
+        "lib",
+        "train.ir",
+    }
+
+
+def test_compiling_afresh_gives_the_same_plan(run: Callable[..., Plan], tmp_path: Path) -> None:
+    assert run() == run("--no-cache")
+
+
+def test_a_damaged_cache_entry_is_made_again(
+    run: Callable[..., Plan], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = run()
+    library, facts = sorted(cache.glob("relu_dx*"))[::-1] or sorted(cache.glob("*"))[:2]
+    good = library.read_bytes()
+    for damaged, content in ((library, good[:-1] + b"x"), (facts, b"{"), (library, b"")):
+        damaged.write_bytes(content)
+        capsys.readouterr()
+        assert run() == plan
+        assert f" {len(plan.kernels) - 1} from cache" in capsys.readouterr().out
+        assert library.read_bytes() == good
+
+
+def test_a_cache_that_others_may_write_is_refused(run: Callable[..., Plan], cache: Path) -> None:
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    cache.chmod(0o777)
+    try:
+        with pytest.raises(Error, match="others may write to it; expected 'chmod 700"):
+            run()
+    finally:
+        cache.chmod(0o700)
+
+
+@pytest.mark.parametrize("names", ["cpu:0", "cpu:0,cpu:1", "cpu:0,cpu:0", "cpu:1,cpu:0,cpu:1"])
+def test_devices_bind_logical_to_physical(run: Callable[..., Plan], names: str) -> None:
+    plan = run("--devices", names)
+    assert plan.binding == tuple(names.split(","))
+    assert len(plan.devices) == len(plan.binding)
+
+
+def test_accumulation_makes_two_programs_that_share_states(run: Callable[..., Plan]) -> None:
+    plan = run("--accumulate", "3")
+    assert plan.accumulate == 3
+    assert set(plan.programs) == {"accumulate", "apply", "evaluate"}
+    assert {"a.weight", "a.weight.momentum", "a.weight.sum"} <= {s.logical for s in plan.states}
+
+
+def test_without_a_loss_only_evaluation_is_built(
+    run: Callable[..., Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = run(text=NETWORK.replace("output loss", "output logits"))
+    assert set(plan.programs) == {"evaluate"}
+    assert "cannot be trained" in capsys.readouterr().err
+
+
+def test_a_constant_that_is_put_out_is_filled(run: Callable[..., Plan]) -> None:
+    text = NETWORK.replace("output loss", "c: f32[3,2] = constant(value=2)\n  output loss, c")
+    plan = run(text=text)
+    assert [fill.tensor.name for fill in plan.programs["train"].fills] == ["c"]
+
+
+def test_a_placed_program_is_taken_as_it_is(run: Callable[..., Plan]) -> None:
+    placed = run_passes(parse(NETWORK), TRAIN[:3], Context(2))
+    assert run(text=print_graph(placed)) == run()
+    with pytest.raises(Error, match="uses dev1; expected --devices to name at least 2, got 1"):
+        run("--devices", "cpu:0", text=print_graph(placed))
+
+
+def test_what_only_the_old_plan_named_goes(run: Callable[..., Plan], tmp_path: Path) -> None:
+    run()
+    old = set((tmp_path / "plan" / "lib").iterdir())
+    kept = tmp_path / "plan" / "lib" / "mine.so"
+    kept.write_text("mine")
+    run(
+        text=NETWORK.replace("[4,64]", "[5,64]")
+        .replace("[3,4] =", "[3,5] =")
+        .replace("b.bias: f32[4]", "b.bias: f32[5]")
+    )
+    new = set((tmp_path / "plan" / "lib").iterdir())
+    assert kept in new
+    assert old - new
+    assert len(list((tmp_path / "plan" / "kernels").iterdir())) == len(new) - 2
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_full_disk_leaves_the_old_plan(
+    run: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    old = run()
+    files = {p: p.read_bytes() for p in tmp_path.rglob("plan/**/*") if p.is_file()}
+    left = after
+
+    def full(path: Path, chunks: list[bytes]) -> None:
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left -= 1
+        plans.write_whole(path, chunks)
+
+    monkeypatch.setattr(codegen.folder, "write_whole", full)
+    with pytest.raises(Error, match="cannot be written: No space left on device"):
+        run("--devices", "cpu:0")
+    assert plans.read(tmp_path / "plan.json") == old
+    assert {p: p.read_bytes() for p in tmp_path.rglob("plan/**/*") if p.is_file()} == files
+
+
+# ---------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (("", ""), ("--devices", "cuda:0"), "'cuda:0' is not supported; expected cpu:0 to cpu:63"),
+        (("", ""), ("--devices", ""), "'' is not supported"),
+        (("", ""), ("--mcpu", "abacus"), "unknown processor 'abacus'"),
+        (('"f32"', '"bf16"'), (), "operands"),
+        (("relu(", "rely("), (), "network.ir:13: unknown op 'rely'"),
+        (("output loss", "output loss\n  gradient b.bias = b.bias"), (), "has gradients already"),
+    ],
+)
+def test_bad_input_leaves_nothing(
+    run: Callable[..., Plan],
+    tmp_path: Path,
+    change: tuple[str, str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    with pytest.raises(Error) as caught:
+        run(*arguments, text=NETWORK.replace(*change))
+    assert message in str(caught.value)
+    assert {p.name for p in tmp_path.iterdir()} == {"network.ir"}
+
+
+def test_other_precisions_are_refused(run: Callable[..., Plan]) -> None:
+    text = NETWORK.replace(
+        "a: f32[3,4,4,4] = conv(x, a.weight)", 'a: f32[3,4,4,4] = conv(x, a.weight, math="tf32")'
+    )
+    with pytest.raises(Error, match="'a' computes in tf32; CPUs take f32 only"):
+        run(text=text)
+
+
+def test_no_compiler(run: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Error, match="no C compiler among cc, gcc, clang; expected one"):
+        run("--no-cache")
+
+
+def test_the_command_refuses_as_all_do(tmp_path: Path) -> None:
+    out = str(tmp_path / "plan.json")
+    assert_refused(python("codegen.build", "-o", out, given="graph {"), "<stdin>:1")
+    assert_refused(
+        python("codegen.build", "-o", str(tmp_path / "f.json" / "x"), "--devices", "gpu"), "'gpu'"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------- validate
+
+
+def test_validate_names_the_first_divergence(
+    run: Callable[..., Plan],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run()
+    monkeypatch.setattr(sys, "argv", ["validate", str(tmp_path / "plan.json"), "--threads", "2"])
+    validate.main()
+    assert "conv" in capsys.readouterr().out
+    text = tmp_path / "plan" / "evaluate.ir"
+    text.write_text(text.read_text().replace("scale(flat, by=0.5)", "scale(flat, by=0.25)"))
+    with pytest.raises(validate.Divergence, match=r"evaluate step \d+ .* writes 'dropped'"):
+        validate.main()
+
+
+def test_hashes_in_the_plan_are_those_of_its_files(
+    run: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = run()
+    named = {k.file: k.sha256 for k in plan.kernels.values()} | plan.library
+    for file, sha256 in named.items():
+        assert hashlib.sha256((tmp_path / "plan" / file).read_bytes()).hexdigest() == sha256

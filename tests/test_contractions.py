@@ -1,0 +1,272 @@
+"""Contraction kernels equal the oracle, for any shape, epilogue, processor and thread count."""
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import given
+
+from codegen.kernels import build
+from codegen.layout import layout, physical_bytes
+from codegen.region import Region
+from codegen.targets import Target, cpu
+from ir.command import Error
+from ir.eval import run_graph
+from ir.graph import Graph, Node, Pair
+from ir.leaf import logical_name
+from ir.op import Array
+from ir.ops import apply
+from ir.type import DType, TensorType
+from runtime.packing import pack, unpack
+from tests.closeness import assert_close
+from tests.counts import cases
+from tests.graphs import SEEDS
+from tests.kernels import as_region, host
+from tests.op_cases import draw_case
+
+OPS = ("conv", "conv_dx", "conv_dw", "dense", "dense_dx", "dense_dw", "local", "local_dx", "local_dw")
+EPS = float(np.finfo(np.float32).eps)
+
+
+# ---------------------------------------------------------------------------- running
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A program as one compiled region."""
+
+    graph: Graph
+    target: Target
+
+    @cached_property
+    def region(self) -> Region:
+        """The program's arguments."""
+        return as_region(self.graph)
+
+    @cached_property
+    def built(self) -> Any:
+        """Before it is compiled."""
+        return build(self.region.graph, self.target)
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The module."""
+        return tvm.compile(tvm.IRModule({"kernel": self.built.function}), target=self.target.tvm())
+
+    def run(self, feeds: dict[str, Array], threads: int) -> dict[str, Array]:
+        """By name, results and updated states as they lie in memory; NaN where nothing is fed."""
+        memories = {node: _memory(node, feeds) for node in self.region.arguments}
+        scratch = _aligned(np.full(self.built.scratch * threads // 4 + 16, np.nan, np.float32))
+        pointers = [ctypes.c_void_p(m.ctypes.data) for m in (scratch, *memories.values())]
+        self.compiled["kernel"](threads, *pointers)
+        kept = {node.name: memories[node] for node in self.graph.outputs}
+        return kept | {pair.leaf.name: memories[pair.leaf] for pair in self.graph.updates}
+
+
+def _memory(node: Node, feeds: dict[str, Array]) -> Array:
+    if node.inputs:
+        return _aligned(np.full(physical_bytes(node.type) // 4, np.nan, np.float32))
+    form = layout(node.type)
+    memory = pack(feeds[logical_name(node)].astype(np.float32), form).ravel()
+    if node.op == "input":  # what lies in the padding of states is zero, elsewhere anything
+        memory[pack(np.ones(node.type.shape, bool), form).ravel() == 0] = np.nan
+    return _aligned(memory)
+
+
+def _aligned(array: Array) -> Array:
+    room = np.empty(array.size + 16, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    room[start : start + array.size] = array
+    return room[start : start + array.size]
+
+
+def check(graph: Graph, feeds: dict[str, Array], target: Target) -> None:
+    """One and three threads give the oracle's results, the same bits, and zeros in padding."""
+    kernel = Kernel(graph, target)
+    one, three = kernel.run(feeds, 1), kernel.run(feeds, 3)
+    expected = run_graph(graph, feeds)
+    tolerance = 8 * EPS * np.sqrt(reduction(next(n for n in graph.nodes if n.op in OPS)))
+    types = {n.name: n.type for n in graph.nodes}
+    for name, reference in (expected.outputs | expected.updates).items():
+        assert one[name].tobytes() == three[name].tobytes(), f"{name}: threads change the result"
+        form = layout(types[name])
+        assert_close(unpack(one[name], form), reference, tolerance, name)
+        if name in expected.updates:
+            padding = pack(np.ones(types[name].shape, bool), form).ravel() == 0
+            assert not one[name][padding].any(), f"{name}: padding is not zero"
+
+
+def reduction(node: Node) -> int:
+    """How many products one element sums."""
+    one, other = node.inputs
+    match node.op:
+        case "conv" | "local":
+            return int(np.prod(other.type.shape[-3:]))
+        case "conv_dx":
+            return one.type.elements // one.type.shape[1] // int(node.attrs["groups"])  # type: ignore[call-overload, no-any-return]
+        case "local_dx":
+            return one.type.shape[0] * int(np.prod(one.type.shape[4:]))
+        case "conv_dw":
+            return other.type.elements // other.type.shape[1]
+        case "dense":
+            return other.type.shape[1]
+        case _:
+            return one.type.shape[0]
+
+
+# ---------------------------------------------------------------------------- programs
+
+
+def with_epilogue(node: Node, leaves: tuple[Node, ...], rng: Random) -> Graph:
+    """A program of a contraction and something that may follow it."""
+    follow: list[Callable[[Node], Graph]] = [_alone, _activated, _masked]
+    if node.op.endswith("_dw"):
+        follow = [_alone, _updated]
+    graph = rng.choice(follow)(node)
+    kept = (*graph.outputs, node) if rng.random() < 0.3 and not graph.updates else graph.outputs
+    return graph.replace(nodes=(*leaves, *graph.nodes), outputs=tuple(dict.fromkeys(kept)))
+
+
+def _alone(node: Node) -> Graph:
+    return Graph("contraction", (node,), (node,))
+
+
+def _activated(node: Node) -> Graph:
+    bias = _input("bias", *node.type.shape[1:2], like=node)
+    added = apply("bias_add", node, bias, name="added")
+    result = apply("relu", added, name="result")
+    return Graph("contraction", (node, bias, added, result), (result,))
+
+
+def _masked(node: Node) -> Graph:
+    flat = node.type.shape[0], node.type.elements // node.type.shape[0]
+    view = node if node.type.rank == 2 else apply("flatten", node, name="view")
+    y = _input("y", *flat, like=node)
+    result = apply("relu_dx", y, view, name="result")
+    return Graph("contraction", (node, y, *dict.fromkeys((view, result))), (result,))
+
+
+def _updated(node: Node) -> Graph:
+    v, w = (apply("state", name=name, type=node.type, value=0.0) for name in "vw")
+    rates = tuple(_input(name, like=node) for name in ("rate", "momentum", "decay"))
+    velocity = apply("sgd_velocity", v, w, node, *rates, name="velocity", decay_by=0.5)
+    weight = apply("sgd_weight", w, velocity, rates[0], name="weight")
+    pairs = (Pair(v, velocity), Pair(w, weight))
+    return Graph("contraction", (node, v, w, *rates, velocity, weight), (), updates=pairs)
+
+
+def _input(name: str, *shape: int, like: Node | None = None) -> Node:
+    return apply("input", name=name, type=TensorType(shape, DType.F32, like and like.device))
+
+
+def large(op: str, rng: Random) -> Node:
+    """A contraction with several blocks, tiles and borders along every axis."""
+    kind, _, way = op.partition("_")
+    images = rng.choice((1, 5, 16, 19, 37, 70))
+    if kind == "dense":
+        inputs, outputs = rng.choice(((300, 10), (129, 70), (17, 131), (64, 64)))
+        shapes = (images, inputs), (outputs, inputs)
+        return _contraction(kind, way, shapes, (images, outputs), {}, {})
+    window = rng.choice(((1, 1), (3, 3), (3, 3), (5, 4), (2, 11), (1, 18)))
+    stride = rng.choice(((1, 1), (1, 1), (2, 1), (2, 3), (4, 4)))
+    pad = tuple(rng.randint(0, min(3, w)) for w in window for _ in range(2))
+    size = tuple(rng.randint(max(5, w), 17) if w < 17 else 19 for w in window)
+    groups = rng.choice((1, 1, 2, 3)) if kind == "conv" else 1
+    channels, maps = rng.choice(((3, 20), (16, 16), (7, 5), (1, 48), (26, 33), (1, 1)))
+    if kind == "local":
+        channels, maps = min(channels, 7), min(maps, 20)
+    out = tuple(
+        (s + pad[2 * i] + pad[2 * i + 1] - w) // t + 1
+        for i, (s, w, t) in enumerate(zip(size, window, stride, strict=True))
+    )
+    positions = out if kind == "local" else ()
+    shapes = (images, groups * channels, *size), (groups * maps, *positions, channels, *window)
+    geometry: dict[str, Any] = {"stride": stride, "pad": pad}
+    geometry |= {"groups": groups} if kind == "conv" else {}
+    sizes = {"dx": {"size": size}, "dw": {"kernel": window}}.get(way, {})
+    return _contraction(kind, way, shapes, (images, groups * maps, *out), geometry, sizes)
+
+
+def _contraction(
+    kind: str,
+    way: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    result: tuple[int, ...],
+    geometry: dict[str, Any],
+    sizes: dict[str, Any],
+) -> Node:
+    x, w, dy = _input("x", *shapes[0]), _input("w0", *shapes[1]), _input("dy", *result)
+    operands = {"": (x, w), "dx": (w, dy), "dw": (x, dy)}[way]
+    op = f"{kind}_{way}" if way else kind
+    return apply(op, *operands, name=op, **geometry, **sizes)
+
+
+def random_values(graph: Graph, rng: Random) -> dict[str, Array]:
+    """Normal numbers for every leaf."""
+    noise = np.random.default_rng(rng.getrandbits(32))
+    leaves = [node for node in graph.nodes if not node.inputs]
+    return {leaf.name: noise.standard_normal(leaf.type.shape).astype(np.float32) for leaf in leaves}
+
+
+# ---------------------------------------------------------------------------- laws
+
+
+@pytest.mark.parametrize("op", OPS)
+@cases(full=60, sample=3)
+@given(seed=SEEDS)
+def test_any_small_contraction_equals_the_oracle(op: str, seed: int) -> None:
+    rng = Random(seed)
+    case = draw_case(op, rng, exact=True)
+    graph = with_epilogue(case.node, case.leaves, rng)
+    check(graph, random_values(graph, rng), host())
+
+
+@pytest.mark.parametrize("op", OPS)
+@cases(full=60, sample=3)
+@given(seed=SEEDS)
+def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
+    rng = Random(seed)
+    node = large(op, rng)
+    graph = with_epilogue(node, node.inputs, rng)
+    check(graph, random_values(graph, rng), host())
+
+
+@pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
+@pytest.mark.parametrize("op", OPS)
+@cases(full=20, sample=1)
+@given(seed=SEEDS)
+def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None:
+    rng = Random(seed)
+    node = large(op, rng)
+    graph = with_epilogue(node, node.inputs, rng)
+    check(graph, random_values(graph, rng), cpu(mcpu))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_other_architectures_get_their_vector_instructions(op: str) -> None:
+    node = large(op, Random(0))
+    graph = with_epilogue(node, node.inputs, Random(0))
+    kernel = Kernel(graph, cpu("neoverse-v1", "aarch64-linux-gnu"))
+    assert "fmla\t" in kernel.compiled.mod.inspect_source("asm")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_nothing_is_allocated(op: str) -> None:
+    node = large(op, Random(1))
+    kernel = Kernel(with_epilogue(node, node.inputs, Random(1)), host())
+    assert "load ptr, ptr @__TVMBackendAllocWorkspace" not in kernel.compiled.mod.inspect_source(
+        "ll"
+    )
+
+
+def test_other_arithmetic_is_refused_with_a_reason() -> None:
+    x, w = _input("x", 2, 3), _input("w0", 4, 3)
+    node = apply("dense", x, w, name="y", math="tf32")
+    with pytest.raises(Error, match='only done with math="f32"'):
+        build(as_region(Graph("refused", (x, w, node), (node,))).graph, host())

@@ -1,0 +1,190 @@
+"""Kernels without a contraction equal the oracle, for any shape, region and thread count."""
+
+import re
+import sys
+from contextlib import AbstractContextManager
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from codegen.region import extract
+from ir.command import Error
+from ir.eval import run_graph
+from ir.graph import Graph, Node
+from ir.op import Array, Fusion
+from ir.ops import TABLE, apply, row_of
+from ir.type import DType, TensorType
+from passes.context import Context
+from passes.pipeline import TRAIN, run_passes
+from passes.regions import Regions
+from tests.closeness import assert_close
+from tests.counts import cases
+from tests.graphs import SEEDS, networks
+from tests.kernels import Kernel, random_values, with_batch
+from tests.op_cases import Case, draw_case
+
+EPS = float(np.finfo(np.float32).eps)
+CONTRACTIONS = [op for op, row in TABLE.items() if row.fusion is Fusion.ANCHOR]
+OPS = [
+    op
+    for op, row in TABLE.items()
+    if not row.is_leaf and op not in CONTRACTIONS and op != "transfer"
+]
+# What has no rounding but that of each single operation, in an order that the op defines.
+EXACT = {
+    *("add", "sub", "mul", "scale", "scale_by", "cast", "relu", "relu_dx", "bias_add", "dropout"),
+    *("center", "channel_shift", "sgd_weight", "accumulate", "flatten", "unflatten", "crop"),
+    *("concat", "slice", "unslice", "max_pool"),
+}
+# Relative to the largest element; x^beta is within 4 ulp and sums here have few terms.
+BOUND = 16 * EPS
+# Those that compute functions, or hold much beside their operands.
+DEMANDING = (
+    *("tanh", "dropout", "softmax", "cross_entropy", "cross_entropy_dx", "accuracy", "bias_dw"),
+    *("lrn", "lrn_dx", "spatial_lrn_dx", "max_pool_dx", "crop"),
+)
+LIBM = ("expf", "logf", "powf", "tanhf", "exp2f", "log2f", "floorf", "roundf")
+
+
+def check(kernel: Kernel, feeds: dict[str, Array], bound: float) -> dict[str, Array]:
+    """The kernel's results, which are the oracle's, whatever the number of threads."""
+    found = kernel.run(feeds)
+    results = run_graph(kernel.graph, feeds)
+    for name, expected in (results.outputs | results.updates).items():
+        assert_close(found[name], expected, bound, name)
+    again = kernel.run(feeds, threads=3)
+    for name, value in found.items():
+        assert value.tobytes() == again[name].tobytes(), f"{name}: threads change it"
+    return found
+
+
+# ---------------------------------------------------------------------------- single ops
+
+
+@pytest.mark.parametrize("op", OPS)
+@cases(full=60, sample=2)
+@given(seed=SEEDS, batch=st.sampled_from((0, 15, 16, 17, 33)))
+def test_ops(op: str, seed: int, batch: int) -> None:
+    case = draw_case(op, Random(seed), exact=True)
+    if batch and op not in ("concat", "slice", "unslice") and case.node.inputs[0].type.shape:
+        case = with_batch(case, batch)
+    found = check(Kernel(case.graph), _in_float32(case), BOUND)
+    if op in EXACT:
+        exact = run_graph(case.graph, _in_float32(case), np.float32).outputs
+        assert all(np.array_equal(found[name], value) for name, value in exact.items())
+
+
+def _in_float32(case: Case) -> dict[str, Array]:
+    """The feeds, rounded, so that oracle and kernel read the same."""
+    floats = {leaf.name for leaf in case.leaves if leaf.type.dtype is DType.F32}
+    return {
+        name: np.float32(value) if name in floats else value for name, value in case.feeds.items()
+    }
+
+
+# ---------------------------------------------------------------------------- regions
+
+
+@cases(full=300, sample=6)
+@given(graph=networks(), seed=SEEDS, devices=st.sampled_from((1, 2)))
+def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
+    rng = Random(seed)
+    found = _regions(graph, devices)
+    for region in rng.sample(found, min(3, len(found))):
+        with small_bands(rng.random() < 0.5):
+            kernel = Kernel(region)
+        check(kernel, random_values(region, rng), 32 * BOUND)
+
+
+def _regions(graph: Graph, devices: int) -> list[Graph]:
+    """Every region without a contraction of the program that trains a network, once."""
+    trained = run_passes(graph, TRAIN[: TRAIN.index("fuse") + 1], Context(devices=devices))
+    regions, results = Regions(trained), set(trained.results)
+    updates = {pair.value: pair.leaf for pair in trained.updates}
+    found: dict[str, Graph] = {}
+    for nodes in regions.nodes.values():
+        if all(node.op in OPS for node in nodes):
+            stored = {node for node in nodes if regions.stored(node, results)}
+            region = extract(nodes, stored, updates).graph
+            found.setdefault(str([(n.op, n.type, dict(n.attrs)) for n in region.nodes]), region)
+    return list(found.values())
+
+
+@cases(full=100, sample=4)
+@given(seed=SEEDS, batch=st.sampled_from((1, 16, 19)))
+def test_bands_of_rows(seed: int, batch: int) -> None:
+    """Images so large that a block is cut into rows, which overlap."""
+    rng = Random(seed)
+    graph = _norm_and_pool(rng, batch)
+    with small_bands(True):
+        kernel = Kernel(graph)
+    check(kernel, random_values(graph, rng), 32 * BOUND)
+
+
+def small_bands(small: bool) -> AbstractContextManager[object]:
+    """Cut images into bands of few rows, as only large ones would be."""
+    return patch.object(sys.modules["codegen.kernels.stages"], "_BAND", 500 if small else 2**17)
+
+
+def _norm_and_pool(rng: Random, batch: int) -> Graph:
+    """lrn | max_pool, or its mirror image, in any geometry."""
+    x = _leaf("x", batch, rng.randint(1, 8), rng.randint(7, 24), rng.randint(4, 24))
+    pool: dict[str, Any] = {
+        "window": (rng.randint(2, 4), 3),
+        "stride": (rng.randint(1, 5), 2),
+        "ties": rng.choice(("all", "first")),
+    }
+    norm: dict[str, Any] = {"size": 5, "k": 2.0, "alpha": 0.1, "beta": 0.75}
+    kind = rng.choice(("lrn", "spatial_lrn"))
+    y = apply(kind, x, name="y", **norm)
+    z = apply("max_pool", y, name="z", **pool)
+    if rng.random() < 0.5:
+        return Graph("forward", (x, y, z), rng.choice(((y, z), (z,))))
+    dz = _leaf("dz", *z.type.shape)
+    dy = apply("max_pool_dx", x, dz, name="dy", **pool)
+    dx = apply(f"{kind}_dx", x, dy, name="dx", **norm)
+    masked = apply("relu_dx", x, dx, name="masked")
+    return Graph("backward", (x, dz, dy, dx, masked), (masked,))
+
+
+def _leaf(name: str, *shape: int, dtype: DType = DType.F32) -> Node:
+    return apply("input", name=name, type=TensorType(shape, dtype))
+
+
+# ---------------------------------------------------------------------------- memory
+
+
+@cases(full=100, sample=6)
+@given(seed=SEEDS)
+def test_pointwise_kernels_work_in_place(seed: int) -> None:
+    rng = Random(seed)
+    pointwise = [op for op in OPS if TABLE[op].fusion is Fusion.POINTWISE and op != "cast"]
+    case = draw_case(rng.choice(pointwise), rng, exact=True)
+    alias = row_of(case.node).alias
+    assert isinstance(alias, tuple)
+    operand = case.node.inputs[row_of(case.node).operands.index(rng.choice(alias))]
+    assume(operand.type.bytes == case.node.type.bytes)
+    kernel, feeds = Kernel(case.graph), _in_float32(case)
+    leaf = dict(zip((x.name for x in case.node.inputs), kernel.region.arguments, strict=False))
+    apart = kernel.run(feeds)[case.node.name]
+    together = kernel.run(feeds, in_place=leaf[operand.name])[case.node.name]
+    assert apart.tobytes() == together.tobytes()
+
+
+def test_nothing_is_allocated_and_no_scalar_function_is_called() -> None:
+    forbidden = re.compile(rf"\b({'|'.join(LIBM)}|TVMBackendAllocWorkspace)\b")
+    for op in DEMANDING:
+        assembly = Kernel(draw_case(op, Random(0), exact=True).graph).assembly
+        assert not forbidden.findall(assembly), op
+
+
+def test_bf16_is_refused() -> None:
+    x = _leaf("x", 4, 4, dtype=DType.BF16)
+    y = apply("relu", x, name="y")
+    with pytest.raises(Error, match="bf16"):
+        Kernel(Graph("refused", (x, y), (y,)))

@@ -1,0 +1,282 @@
+"""Training: laws of a run, and what its command does when asked, stopped or hindered."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ir.command import Exit
+from ir.plan import Move, Run
+from runtime import curve
+from runtime.executor import Event
+from runtime.log import STEP, VALIDATION, Log, Record, read
+from runtime.profile import Profile
+from tests import oracle_train
+from tests.commands import ROOT, Finished, assert_refused, python
+
+BATCH = 100  # 15 steps in each epoch of the digits
+
+
+def plan(folder: Path, accumulate: int = 1) -> str:
+    path = folder / f"plan{accumulate}.json"
+    path.write_text(json.dumps({"accumulate": accumulate, "batch": BATCH}))
+    return str(path)
+
+
+def trained(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run the command within this process, which is faster."""
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    oracle_train.main()
+
+
+def command(*arguments: str) -> Finished:
+    return python("tests.oracle_train", *arguments)
+
+
+def timeless(path: Path) -> list[Record]:
+    """A log without what differs from run to run."""
+    times = ("seconds", "images_per_second")
+    return [{k: v for k, v in record.items() if k not in times} for record in read(path)]
+
+
+# ---------------------------------------------------------------------------- laws
+
+
+def test_a_tiny_network_learns_the_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    trained(monkeypatch, plan(tmp_path), "--out", str(out), "--epochs", "6", "--lr", "0.0005")
+    log = read(out / "log.jsonl")
+    validations = [record for record in log if "validation_top1" in record]
+    assert [record["epoch"] for record in validations] == [1, 2, 3, 4, 5, 6]
+    assert validations[-1]["validation_top1"] > 0.7
+    made = {"best.safetensors", "curve.svg", "last.safetensors", "log.jsonl", "run.json"}
+    assert {path.name for path in out.iterdir()} == made
+    shown = capsys.readouterr()
+    assert f"{validations[-1]['validation_top1']:.2%}" in shown.out
+    assert "rate 0.0005" in shown.err
+
+
+def test_a_log_has_one_record_for_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "some.log"
+    trained(monkeypatch, plan(tmp_path), "--out", str(tmp_path), "--steps", "17", "--log", str(log))
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [record for record in records if "loss" in record]
+    assert all(tuple(record) == STEP for record in steps)
+    assert [record["step"] for record in steps] == list(range(1, 18))
+    assert [record["epoch"] for record in steps] == [1] * 15 + [2] * 2
+    rest = [record for record in records if "loss" not in record]
+    assert all(tuple(record) == VALIDATION for record in rest)
+    assert [record["step"] for record in rest] == [15, 17]
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("cut", [3, 5, 8])
+def test_a_resumed_run_gives_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, cut: int
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    given = [plan(tmp_path, accumulate), "--seed", "7"]
+    trained(monkeypatch, *given, "--steps", "9", "--out", str(whole))
+    for steps in (str(cut), "9"):
+        trained(monkeypatch, *given, "--resume", "--steps", steps, "--out", str(parts))
+    one, two = (folder / "last.safetensors" for folder in (whole, parts))
+    assert one.read_bytes() == two.read_bytes()
+    # The shorter run ended with a validation of its own.
+    logs = [timeless(folder / "log.jsonl") for folder in (whole, parts)]
+    assert logs[0] == [r for r in logs[1] if r["step"] != cut or "loss" in r]
+
+
+def test_a_resumed_log_forgets_steps_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Log(path, keep=0) as log:
+        for step in range(1, 6):
+            log.add({"step": step, "loss": 1.0})
+        log.add({"step": 5, "validation_top1": 0.5})
+    with path.open("a") as file:
+        file.write('{"step": 6, "lo')
+    with Log(path, keep=3) as log:
+        assert log.best == -1
+        log.add({"step": 4, "loss": 2.0})
+    assert [record["step"] for record in read(path)] == [1, 2, 3, 4]
+    assert read(path)[-1]["loss"] == 2.0
+
+
+def test_a_seed_decides_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        out = str(tmp_path / name)
+        trained(monkeypatch, plan(tmp_path), "--steps", "3", "--seed", seed, "--out", out)
+        found.append((tmp_path / name / "last.safetensors").read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_init_takes_the_parameters_and_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    given = plan(tmp_path)
+    trained(monkeypatch, given, "--epochs", "4", "--lr", "0.0005", "--out", str(first))
+    init = str(first / "last.safetensors")
+    trained(monkeypatch, given, "--steps", "1", "--init", init, "--out", str(second))
+    before, after = read(first / "log.jsonl"), read(second / "log.jsonl")
+    assert after[0]["step"] == 1
+    assert after[0]["loss"] < before[0]["loss"] / 2
+
+
+def test_rates_are_those_of_the_recipe_and_the_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    trained(monkeypatch, plan(tmp_path), "--lr", "0", "--steps", "2", "--out", str(out))
+    assert [record["lr"] for record in read(out / "log.jsonl") if "lr" in record] == [0, 0]
+
+
+def test_minutes_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    trained(monkeypatch, plan(tmp_path), "--minutes", "1e-9", "--out", str(out))
+    assert [r["step"] for r in read(out / "log.jsonl")] == [1, 1]
+
+
+# ---------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_curve_is_svg_with_or_without_matplotlib(
+    drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not drawn:
+        monkeypatch.setattr(curve, "find_spec", lambda name: None)
+    records: list[Record] = [{"step": n, "loss": 1 / n} for n in range(1, 9)]
+    text = curve.curve([*records, {"step": 8, "validation_top1": 0.5}])
+    assert "<svg" in text
+    assert text.rstrip().endswith("</svg>")
+    assert "<svg" in curve.curve([])
+
+
+def test_a_trace_has_a_row_for_each_device_and_arrows_between_them() -> None:
+    profile = Profile()
+    kernel = Run(index=0, device=0, kernel="k", offsets=(), writes=("y", "z"))
+    move = Move(index=1, value="y", source=0, source_offset=0, target=1, target_offset=0, bytes=64)
+    for time_ in (1.0, 2.0):
+        profile.watch(Event(device=0, step=kernel, start=time_, end=time_ + 0.1))
+        profile.watch(Event(device=0, step=move, start=time_ + 0.1, end=time_ + 0.2))
+        profile.watch(Event(device=1, step=move, start=time_ + 0.1, end=time_ + 0.3))
+    trace = profile.trace()
+    assert [e["tid"] for e in trace if e["ph"] == "M"] == [0, 1]
+    assert next(e["name"] for e in trace if e["ph"] == "X" and e["tid"] == 0) == "y, z"
+    starts, ends = ([e for e in trace if e["ph"] == side] for side in "sf")
+    assert [e["tid"] for e in starts] == [0, 0]
+    assert [e["tid"] for e in ends] == [1, 1]
+    assert [e["id"] for e in starts] == [e["id"] for e in ends]
+    assert len({e["id"] for e in starts}) == 2
+
+
+def test_a_profile_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = tmp_path / "trace.json"
+    options = ["--steps", "12", "--out", str(tmp_path), "--profile", str(trace)]
+    trained(monkeypatch, plan(tmp_path), *options)
+    slices = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert len(slices) == 10
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = plan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    trained(monkeypatch, given, "--dry-run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_says_what_would_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(monkeypatch, plan(tmp_path), "--dry-run", "--epochs", "3", "--seed", "5")
+    out = capsys.readouterr().out
+    for words in ("45 steps, 15 an epoch", "seed 5", "images u8[100, 3, 9, 9]", "4 rates"):
+        assert words in out
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = command(plan(tmp_path), "--lr", "1e30", "--out", str(out))
+    assert_refused(done, "the loss is", "a lower --lr may help", "none yet", code=Exit.NUMERICS)
+    assert not (out / "last.safetensors").exists()
+
+
+def test_a_run_that_diverges_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    out, given = tmp_path / "run", plan(tmp_path)
+    assert command(given, "--steps", "2", "--out", str(out)).code == 0
+    before = (out / "last.safetensors").read_bytes()
+    done = command(given, "--resume", "--lr", "1e30", "--out", str(out))
+    assert_refused(done, f"{out / 'last.safetensors'} of step 2", code=Exit.NUMERICS)
+    assert (out / "last.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "faces"], ["--data", "digits"]),
+        (["--steps", "0"], ["--steps"]),
+        (["--lr", "nan"], ["--lr"]),
+        (["--seed", str(2**32)], ["--seed"]),
+        (["--init", "nowhere.safetensors"], ["nowhere.safetensors"]),
+        (["--out", "/dev/null/run"], ["/dev/null/run"]),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = command(plan(tmp_path), "--out", str(tmp_path / "run"), *arguments)
+    assert_refused(done, *words)
+
+
+def test_another_seed_than_the_checkpoint_s_is_refused(tmp_path: Path) -> None:
+    given = [plan(tmp_path), "--out", str(tmp_path)]
+    assert command(*given, "--steps", "1").code == 0
+    assert_refused(command(*given, "--resume", "--seed", "9"), "its seed is 0; --seed is 9")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_after_its_step(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.oracle_train", plan(tmp_path), "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "PAUSE": "0.05"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not read(out / "log.jsonl"):
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    steps = len([record for record in read(out / "log.jsonl") if "loss" in record])
+    assert process.returncode == Exit.STOPPED, err
+    assert f"after step {steps};" in err
+    assert "Traceback" not in err
+    done = command(plan(tmp_path), "--out", str(out), "--resume", "--steps", str(steps + 1))
+    assert f"after step {steps}" in done.err
+    assert done.code == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    given = [plan(tmp_path), "--out", str(tmp_path / "run")]
+    assert command(*given, "--steps", "1").code == 0
+    before = (tmp_path / "run/last.safetensors").read_bytes()
+    done = command(*given, "--resume", "--log", "/dev/full")
+    assert_refused(done, "/dev/full: cannot be written: No space left", "of step 1")
+    assert (tmp_path / "run/last.safetensors").read_bytes() == before
