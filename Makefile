@@ -2,18 +2,28 @@ PYTHON ?= python3
 UV ?= uv
 
 BIN := .venv/bin
+RUN := run
 # Twice quiet: warnings about the machine's own pip configuration are not ours to print.
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 EDITABLE := --no-build-isolation --editable
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-all test-torch lint types format lock clean
+.PHONY: help setup train test test-all test-torch lint types format lock clean
 
 help:        ## this list
 	sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' Makefile | expand -t 20
 
 setup: .venv/ready  ## a private .venv with exactly what requirements.lock says
+
+train: setup  ## compile the paper's net for two devices and train it for about five minutes
+	mkdir -p $(RUN)
+	$(BIN)/python -m frontend.alexnet --batch 32 > $(RUN)/alexnet.ir
+	$(BIN)/python -m passes split,place,transfer $(RUN)/alexnet.ir \
+	    | $(BIN)/python -m ir.dot --svg $(RUN)/alexnet.svg
+	$(BIN)/python -m codegen.build $(RUN)/alexnet.ir -o $(RUN)/plan.json
+	$(BIN)/python -m runtime.train $(RUN)/plan.json --out $(RUN) --minutes 5
+	echo "picture     $(RUN)/alexnet.svg"
 
 test: setup lint types  ## lint, types and the tests, sampling the large families of cases
 	$(BIN)/pytest
@@ -41,7 +51,7 @@ lock:        ## bring requirements.lock up to date with pyproject.toml
 	    --extra demo --extra plot --extra dev \
 	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-clean:       ## remove .venv and caches, keep plans and runs
+clean:       ## remove .venv and caches, keep plans and runs (run/)
 	rm -rf .venv .*_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codegen import emit
 from codegen.cache import Cache, Compiled
@@ -12,12 +13,15 @@ from codegen.compile import compile_all
 from codegen.keys import key_of, versions
 from codegen.programs import Lowered, Watch, lower
 from codegen.steps import Call, steps
-from codegen.targets import Target
 from ir.graph import Graph
 from ir.plan import VERSION, Device, Plan, check
 from ir.printer import print_graph
 from passes.context import Context, to_stderr
 from passes.dump import quiet
+
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
 
 RUNTIME_LIBRARY = "lib/libtvm_runtime.so"
 
@@ -28,7 +32,7 @@ class Options:
     machine. Without a cache every kernel is compiled afresh."""
 
     binding: tuple[str, ...]
-    target: Target
+    target: "Target"
     accumulate: int = 1
     cache: Cache | None = None
     watch: Watch = lambda name: quiet

@@ -10,7 +10,6 @@ from codegen.cache import Cache, default_folder
 from codegen.folder import plan_path, publish
 from codegen.programs import Watch
 from codegen.summary import BYTES, FLOPS, summary
-from codegen.targets import cpu
 from ir.command import Error, run
 from ir.text import read
 from passes.context import MOST, positive, to_stderr
@@ -25,8 +24,17 @@ def main() -> None:
     if options.file == "-" and sys.stdin.isatty():
         to_stderr("reading IR text from the terminal; expected a pipe, such as: frontend | build")
     network = read(options.file)
+    # It imports the compiler, which takes a second.
+    from codegen.targets import cpu
+
     cache = None if options.no_cache else Cache(default_folder())
-    wanted = Options(binding, cpu(options.mcpu), options.accumulate, cache, _watch(options.dump))
+    wanted = Options(
+        binding,
+        cpu(options.mcpu, exact=options.exact),
+        options.accumulate,
+        cache,
+        _watch(options.dump),
+    )
     assembled = assemble(network, wanted)
     publish(assembled.plan, path, assembled.files)
     for line in summary(assembled, len(os.sched_getaffinity(0))):

@@ -11,22 +11,28 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIG_DFL, SIGINT, signal
 from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from codegen.cache import Cache, Compiled
-from codegen.targets import Target
 from ir.command import Error
 from ir.text import parse
 
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
+
 
 def compile_all(
-    regions: Mapping[str, str], target: Target, cache: Cache | None
+    regions: Mapping[str, str], target: "Target", cache: Cache | None
 ) -> tuple[dict[str, Compiled], int]:
     """The kernels by key, and how many the cache held. Raises Error where one cannot be made."""
     found = {key: cache.get(key) if cache else None for key in regions}
@@ -40,14 +46,16 @@ def compile_all(
     return {key: kernels[key] for key in regions}, cached
 
 
-def _compile_missing(regions: Mapping[str, str], target: Target) -> Iterator[tuple[str, Compiled]]:
+def _compile_missing(
+    regions: Mapping[str, str], target: "Target"
+) -> Iterator[tuple[str, Compiled]]:
     if not regions:
         return
     compiler = _c_compiler()
     workers = min(len(regions), len(os.sched_getaffinity(0)))
     with (
         _progress(len(regions)) as advance,
-        ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool,
     ):
         futures = {
             pool.submit(compile_one, text, target, compiler): key for key, text in regions.items()
@@ -69,7 +77,7 @@ def _result(future: "Future[Compiled]") -> Compiled:
         ) from error
 
 
-def compile_one(text: str, target: Target, compiler: str) -> Compiled:
+def compile_one(text: str, target: "Target", compiler: str) -> Compiled:
     """Compile one region program."""
     # Only the processes that compile pay for these imports.
     import tvm
@@ -85,9 +93,15 @@ def compile_one(text: str, target: Target, compiler: str) -> Compiled:
         return Compiled(path.read_bytes(), built.scratch)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group; only the first process is to answer."""
-    signal(SIGINT, SIG_IGN)
+def _follow_parent() -> None:
+    """End at once on Ctrl-C, which reaches the whole group, and when the first process ends."""
+    signal(SIGINT, SIG_DFL)
+    Thread(target=_end_with, args=[parent_process()], daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _c_compiler() -> str:

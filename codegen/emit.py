@@ -121,6 +121,7 @@ class _Emitter:
             start=offset_of(leaf),
             value=float(leaf.attrs["value"]),  # type: ignore[arg-type]
             std=float(leaf.attrs.get("std", 0.0)),  # type: ignore[arg-type]
+            rate=float(leaf.attrs.get("rate", 1.0)),  # type: ignore[arg-type]
         )
 
 

@@ -6,10 +6,14 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from codegen.targets import Target
 from ir.graph import Graph
 from ir.printer import print_graph
+
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
 
 ROOT = Path(__file__).parent.parent
 SOURCES = (
@@ -26,7 +30,7 @@ SOURCES = (
 MOST_OPS = 64
 
 
-def key_of(region: Graph, target: Target) -> str:
+def key_of(region: Graph, target: "Target") -> str:
     """Such as `conv-bias_add-relu-` and 24 hexadecimal digits."""
     decides = [print_graph(region), asdict(target), versions()]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

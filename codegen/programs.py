@@ -20,7 +20,7 @@ FRONT = TRAIN[: TRAIN.index("grad")]
 MADE_LATER = (*FRONT, "grad")
 
 Watch = Callable[[str], Watcher]
-"""The watcher of the passes of one program; `placed` is what all begin with."""
+"""The watcher of the passes of one program; all begin with `placed`, some with `backward` too."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def lower(network: Graph, context: Context, watch: Watch) -> Lowered:
     """
     _require_forward(network, context)
     placed = network if network.devices() else run_passes(network, FRONT, context, watch("placed"))
-    programs = {}
+    trained, programs = _with_gradients(placed, context, watch("backward")), {}
     for name, passes in _programs(context).items():
-        start = _with_gradients(placed, context) if "grad" in passes else placed
+        start = trained if "grad" in passes else placed
         if start is not None:
             rest = [each for each in passes if each not in MADE_LATER and each != "memory"]
             programs[name] = run_passes(start, rest, context, watch(name))
@@ -55,13 +55,13 @@ def _programs(context: Context) -> dict[str, tuple[str, ...]]:
     return {"accumulate": ACCUMULATE, "apply": APPLY, "evaluate": EVALUATE}
 
 
-def _with_gradients(placed: Graph, context: Context) -> Graph | None:
+def _with_gradients(placed: Graph, context: Context, watch: Watcher) -> Graph | None:
     """The forward and backward program, or None, with the reason said, where there is none."""
     if not placed.leaves("param"):
         context.say(f"{placed.name} has no parameters: only its evaluation is built")
         return None
     try:
-        return run_passes(placed, ("grad",), context)
+        return run_passes(placed, ("grad",), context, watch)
     except IRError as error:
         context.say(f"{placed.name} cannot be trained ({error}): only its evaluation is built")
         return None
@@ -76,6 +76,11 @@ def _require_forward(network: Graph, context: Context) -> None:
         raise Error(
             f"{network.name} uses dev{most}; expected --devices to name at least {most + 1}, "
             f"got {context.devices}"
+        )
+    if not network.devices() and not network.leaves("param"):
+        raise Error(
+            f"{network.name} has no parameters, so nothing says where it runs; expected a network "
+            "with parameters, or a placed program"
         )
     for node in network.nodes:
         if node.type.dtype is DType.BF16 or node.attrs.get("math", "f32") not in ("f32", "fp32"):

@@ -1,0 +1,1 @@
+"""Runs plans and trains with them; knows no graphs and needs no compiler."""

@@ -71,8 +71,11 @@ def write_record(path: Path, facts: dict[str, object]) -> None:
 
 
 def plan_hash(path: Path) -> str:
-    """The sha256 of a plan's file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The sha256 of a plan's file. Raises Error when it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise Error(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _bytes(array: Array) -> memoryview:

@@ -63,8 +63,12 @@ def bind(names: Sequence[str], logical: int, threads: int | None) -> tuple[Physi
 
 
 def memory(size: int) -> Bytes:
-    """Zeroed bytes at a huge page's boundary, huge pages asked for."""
-    room = mmap.mmap(-1, max(size, ALIGNMENT) + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    """Zeroed bytes at a huge page's boundary, huge pages asked for. May raise DoesNotFit."""
+    anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    try:
+        room = mmap.mmap(-1, max(size, ALIGNMENT) + HUGE, flags=anonymous)
+    except OSError as error:
+        raise DoesNotFit(f"{size / 1e9:.2f} GB of memory refused: {error.strerror}") from error
     room.madvise(mmap.MADV_HUGEPAGE)
     everything = np.frombuffer(room, np.uint8)
     start = -everything.ctypes.data % HUGE

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event as Flag
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -73,7 +72,7 @@ class Executor:
         self._fed: dict[str, dict[str, Packed]] = {name: {} for name in plan.programs}
         self._calls = {name: self._bind(program) for name, program in plan.programs.items()}
         self._current = ""
-        self._halted = Flag()
+        self._halted = False
         self._threads = [_thread(physical) for physical in self._bound]
 
     def __enter__(self) -> Self:
@@ -89,6 +88,7 @@ class Executor:
 
     def close(self) -> None:
         """End the threads."""
+        self._halt()
         for thread in self._threads:
             thread.shutdown()
 
@@ -135,16 +135,15 @@ class Executor:
         After an exception or an interrupt the devices have stopped, somewhere within the program.
         """
         self._require_fed(program)
-        self._halted.clear()
-        jobs = [
-            thread.submit(self._walk, program, place, watch)
-            for place, thread in enumerate(self._threads)
-        ]
+        self._halted = False
+        jobs: list[Future[None]] = []
         try:
+            for place, thread in enumerate(self._threads):
+                jobs.append(thread.submit(self._walk, program, place, watch))
             wait(jobs)
         except BaseException:
             self._halt()
-            wait(jobs)
+            self._drain()
             raise
         finally:
             self._reset(program)
@@ -176,7 +175,7 @@ class Executor:
         try:
             self._prepare(program, self._bound[place])
             for call in self._calls[program][place]:
-                if self._halted.is_set():
+                if self._halted:
                     raise Halted
                 start = perf_counter()
                 call.do()
@@ -188,6 +187,7 @@ class Executor:
 
     def _prepare(self, program: str, physical: Physical) -> None:
         if program != self._current:
+            # Another program's values may lie where this one's constants do.
             self._machine.fill(self.plan.programs[program], physical.logical)
         for name, copies in self._feeds[program].copies.items():
             for feed, part in zip(copies, self._fed[program][name].parts, strict=True):
@@ -200,16 +200,21 @@ class Executor:
             raise Error(f"program {program}: '{min(missing)}' was never fed, expected a value")
 
     def _halt(self) -> None:
-        self._halted.set()
+        self._halted = True
         for meeting in self._machine.meetings.values():
             meeting.halt()
 
+    def _drain(self) -> None:
+        """Wait until every thread is free; an interrupt may have lost sight of a job."""
+        wait([thread.submit(int) for thread in self._threads])
+
     def _reset(self, program: str) -> None:
-        # Another program's values may lie where this one's constants do, and after a halt some
-        # devices have not even begun.
-        self._current = "" if self._halted.is_set() else program
-        for meeting in self._machine.meetings.values():
-            meeting.reset()
+        self._current = program
+        if self._halted:
+            # Some devices have not even begun.
+            self._current = ""
+            for meeting in self._machine.meetings.values():
+                meeting.reset()
 
 
 def _thread(physical: Physical) -> ThreadPoolExecutor:
@@ -218,7 +223,7 @@ def _thread(physical: Physical) -> ThreadPoolExecutor:
     )
 
 
-def _raise_first(jobs: list["Future[None]"]) -> None:
+def _raise_first(jobs: list[Future[None]]) -> None:
     """Raise what stopped a run, rather than what it made the others raise."""
     errors = [error for job in jobs if (error := job.exception()) is not None]
     causes = [error for error in errors if not isinstance(error, Halted)]

@@ -56,6 +56,8 @@ class Job:
         """More lines, for a dry run."""
         for index, device in enumerate(self.plan.devices):
             yield f"device {index}: arena {device.arena / 1e6:.1f} MB"
+        scratch = max((kernel.scratch for kernel in self.plan.kernels.values()), default=0)
+        yield f"scratch {scratch / 1e6:.1f} MB for each thread"
         for name, program in self.plan.programs.items():
             yield f"program {name}: {len(program.steps)} steps; feeds {_listed(program.feeds)}"
         resuming = self.options.resume and self.options.last.is_file()
@@ -67,4 +69,4 @@ def _listed(feeds: tuple[Feed, ...]) -> str:
     types = {f.logical: f"{f.tensor.dtype}{list(f.tensor.layout.shape)}" for f in feeds}
     rates = [name for name in types if name.endswith(".rate")]
     shown = [f"{name} {type}" for name, type in types.items() if name not in rates]
-    return ", ".join([*shown, f"{len(rates)} rates"])
+    return ", ".join(shown + [f"{len(rates)} rates"] * bool(rates))

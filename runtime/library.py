@@ -49,15 +49,12 @@ def _kernel(directory: Path, plan: Plan, name: str) -> Function:
     kernel = plan.kernels[name]
     path = _verified(directory / kernel.file, kernel.sha256)
     try:
-        function = tvm_ffi.load_module(path)[kernel.symbol]
+        function: Function = tvm_ffi.load_module(path)[kernel.symbol]
     except Exception as error:
         # What the loader raises depends on what is wrong with the file.
-        raise Error(f"{path}: cannot be loaded, expected '{kernel.symbol}': {error}") from error
-    return _as_function(function)
-
-
-def _as_function(function: Any) -> Function:
-    return function  # type: ignore[no-any-return]
+        what = str(error).partition("\n")[0]
+        raise Error(f"{path}: cannot be loaded, expected '{kernel.symbol}': {what}") from error
+    return function
 
 
 def _verified(path: Path, sha256: str) -> Path:

@@ -24,8 +24,9 @@ class Log:
         self._path = path
         try:
             lines = path.read_bytes().splitlines(keepends=True) if kept else []
-            self._file = path.open("a", encoding="utf-8")
-            self._file.truncate(sum(map(len, lines[: len(kept)])))
+            self._file = path.open("a" if kept else "w", encoding="utf-8")
+            if kept:
+                self._file.truncate(sum(map(len, lines[: len(kept)])))
         except OSError as error:
             raise self._refusal(error) from error
 

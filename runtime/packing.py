@@ -22,7 +22,7 @@ def unpack(memory: Array, layout: Layout) -> Array:
     split = _split_shape(layout)
     stored = memory.reshape([split[axis] for axis in layout.order])
     logical = stored.transpose(np.argsort(layout.order).astype(int)).reshape(layout.padded)
-    return np.ascontiguousarray(logical[tuple(slice(extent) for extent in layout.shape)])
+    return np.array(logical[tuple(slice(extent) for extent in layout.shape)], order="C")
 
 
 def _split_shape(layout: Layout) -> tuple[int, ...]:

@@ -61,6 +61,6 @@ class Progress:
     def _step_line(self, record: Record) -> str:
         return (
             f"epoch {record['epoch']}/{self._epochs}  step {record['step']}/{self._steps}  "
-            f"loss {record['loss']:.4f}  top1 {record['top1']:.1%}  top5 {record['top5']:.1%}  "
+            f"loss {record['loss']:.4f}  top1 {record['top1']:.1%}  "
             f"lr {record['lr']:g}  {record['images_per_second']:.1f} images/s"
         )

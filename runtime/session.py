@@ -36,7 +36,7 @@ class Session:
         self._start = self._started()
         self.step = self._start.step
         self._kept = self.step  # the step of the newest checkpoint
-        self._profile = Profile()
+        self.profile = Profile()
 
     def run(self) -> None:
         """Train until the end, or until asked to stop. Raises Error, NumericsError."""
@@ -47,8 +47,6 @@ class Session:
             last = f"{self._options.last} of step {self._kept}" if self._kept else "none yet"
             error.args = (f"{error}; last good checkpoint: {last}",)
             raise
-        if self._options.profile:
-            self._profile.write(self._options.profile)
 
     def _started(self) -> Counters:
         options, states = self._options, self._executor.states
@@ -72,7 +70,7 @@ class Session:
         with closing(trainer.batches(self.step, job.steps)) as batches:
             for step in range(self.step, job.steps):
                 profiled = self._options.profile and step < self._start.step + PROFILED
-                record = trainer.step(step, batches, self._profile.watch if profiled else None)
+                record = trainer.step(step, batches, self.profile.watch if profiled else None)
                 self._note(record, log)
                 last = self.step == job.steps or time.monotonic() >= end
                 stopping = bool(self._stop.reason)

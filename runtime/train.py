@@ -7,6 +7,7 @@ stopped goes on with `--resume`, and takes the same steps as one that was not.
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ir import plan as plans
 from ir.command import Error, Exit, run
@@ -19,6 +20,13 @@ from runtime.options import parse
 from runtime.progress import Progress
 from runtime.session import Session
 from runtime.stop import Stop
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"{folder}: cannot be made: {error.strerror}") from error
 
 
 def _record(job: Job, step: int, started: str) -> None:
@@ -57,10 +65,6 @@ def _report(job: Job, step: int) -> None:
 def train(job: Job) -> Exit:
     """Run a job. Raises Error."""
     options, started = job.options, _now()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Error(f"{options.out}: cannot be made: {error.strerror}") from error
     directory = plans.folder(options.plan)
     with (
         Stop() as stop,
@@ -70,9 +74,12 @@ def train(job: Job) -> Exit:
         for line in job.describe():
             progress.say(line)
         session = Session(job, executor, stop, progress)
+        _make(options.out)
         session.run()
         _record(job, session.step, started)
         write_curve(read(options.log_file), options.curve)
+        if options.profile:
+            session.profile.write(options.profile)
         if stop.reason:
             progress.say(
                 f"stopped by {stop.reason} after step {session.step}; "

@@ -64,16 +64,16 @@ class Trainer:
         """Feeds what is the same for all steps. The plan must have passed `check`."""
         self._executor, self._schedule = executor, schedule
         self._training, self._validation = training, validation
-        self._seed = seed
         self._rates = rates(executor.plan)
         self._data = data_program(executor.plan)
         self._feeds = {
             name: {feed.logical for feed in program.feeds}
             for name, program in executor.plan.programs.items()
         }
-        self._feed(self._data, {"seed": _u32(seed), **training.fixed})
+        counters = {"seed": _u32(seed), "step": _u32(0)}
+        self._feed(self._data, counters | training.fixed)
         if validation is not None:
-            self._feed(EVALUATE, validation.fixed)
+            self._feed(EVALUATE, counters | validation.fixed)
 
     def batches(self, first: int, last: int) -> Generator[Prepared]:
         """The training batches of the steps from `first` to before `last`, made ahead."""

@@ -113,7 +113,8 @@ def _memory(node: Node, feeds: dict[str, Array]) -> Array:
 
 
 def _padding(type: TensorType) -> Array:
-    return pack(np.ones(type.shape, np.uint8), layout(type)) == 0
+    padding: Array = pack(np.ones(type.shape, np.uint8), layout(type)) == 0
+    return padding
 
 
 def _require_zero_padding(node: Node, memory: Array) -> None:
@@ -152,15 +153,17 @@ def with_batch(case: Case, batch: int) -> Case:
         if type.shape and (node.op, place) not in NOT_BATCHED:
             type = type.with_shape(batch, *type.shape[1:])
             value = np.resize(value, type.shape)
-        leaves.append(apply(leaf.op, name=leaf.name, type=type, **leaf.attrs))
+        leaves.append(_leaf(leaf, type))
         feeds[leaf.name] = value
-    attrs = dict(node.attrs)
+    attrs: dict[str, Any] = dict(node.attrs)
     if attrs.get("whole"):
-        whole, offset = attrs["whole"], attrs["offset"]
-        assert isinstance(whole, tuple)
-        assert isinstance(offset, tuple)
-        attrs["whole"] = (offset[0] + batch, *whole[1:])
+        attrs["whole"] = (attrs["offset"][0] + batch, *attrs["whole"][1:])
     return Case(apply(node.op, *leaves, name=node.name, **attrs), tuple(leaves), feeds)
+
+
+def _leaf(leaf: Node, type: TensorType) -> Node:
+    attrs: dict[str, Any] = dict(leaf.attrs)
+    return apply(leaf.op, name=leaf.name, type=type, **attrs)
 
 
 def random_values(graph: Graph, rng: Random) -> dict[str, Array]:

@@ -1,18 +1,22 @@
 """Small plans made by hand, with kernels as small, for what the runtime and the laws do."""
 
+import atexit
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import tvm
 from tvm import ir, tirx
 
 from codegen.loops import LANES, Loops
 from codegen.targets import cpu
+from ir.op import Array
 from ir.plan import (
     VERSION,
     Argument,
@@ -28,13 +32,32 @@ from ir.plan import (
     State,
     Tensor,
 )
+from runtime.executor import Executor
 
 BLOCKS = 4
 SIZE = BLOCKS * LANES
 BYTES = 4 * SIZE
 RUNTIME = "lib/libtvm_runtime.so"
+X = np.linspace(-1, 1, SIZE, dtype=np.float32)
+"""Something to feed."""
+Access = Literal["read", "write", "update"]
 
-Access = tuple[str, ...]
+
+@dataclass(frozen=True)
+class Tiny:
+    """A kernel of a few lines. `body` stores one element of `SIZE`, or everything if `once`.
+
+    Operands are (elements, dtype, access).
+    """
+
+    body: Callable[..., None]
+    operands: tuple[tuple[int, str, Access], ...]
+    once: bool = False
+
+
+def f32(value: float) -> Any:
+    """A constant in a kernel."""
+    return tirx.const(value, "float32")
 
 
 def _write_sum(loops: Loops, at: Any, x: Any, y: Any, out: Any) -> None:
@@ -42,48 +65,68 @@ def _write_sum(loops: Loops, at: Any, x: Any, y: Any, out: Any) -> None:
 
 
 def _write_descent(loops: Loops, at: Any, weight: Any, gradient: Any) -> None:
-    half, rate = tirx.const(0.5, "float32"), tirx.const(0.125, "float32")
-    loops.store(weight, weight[at] * half - gradient[at] * rate, at)
+    loops.store(weight, weight[at] * f32(0.5) - gradient[at] * f32(0.125), at)
 
 
 def _write_half(loops: Loops, at: Any, x: Any, out: Any) -> None:
-    loops.store(out, x[at] * tirx.const(0.5, "float32"), at)
+    loops.store(out, x[at] * f32(0.5), at)
 
 
-KERNELS: dict[str, tuple[Callable[..., None], Access]] = {
-    "add": (_write_sum, ("read", "read", "write")),
-    "descend": (_write_descent, ("update", "read")),
-    "halve": (_write_half, ("read", "write")),
+READ: tuple[int, str, Access] = (SIZE, "float32", "read")
+WRITE: tuple[int, str, Access] = (SIZE, "float32", "write")
+UPDATE: tuple[int, str, Access] = (SIZE, "float32", "update")
+
+KERNELS = {
+    "add": Tiny(_write_sum, (READ, READ, WRITE)),
+    "descend": Tiny(_write_descent, (UPDATE, READ)),
+    "halve": Tiny(_write_half, (READ, WRITE)),
 }
 
 
-def _function(name: str) -> Any:
-    body, access = KERNELS[name]
+def _function(name: str, tiny: Tiny) -> Any:
     loops = Loops()
     threads = loops.var("threads")
-    scratch, *pointers = (
-        tirx.Var(f"p{number}", ir.PointerType(ir.PrimType("float32")))
-        for number in range(1 + len(access))
-    )
-    buffers = [loops.buffer(pointer, (SIZE,), "float32") for pointer in pointers]
-    with loops.parallel(threads) as thread:
-        begin = loops.let(thread * BLOCKS // threads)
-        end = loops.let((thread + 1) * BLOCKS // threads)
-        with loops.serial(end - begin, begin) as block, loops.lanes() as lane:
-            body(loops, block * LANES + lane, *buffers)
+    scratch = tirx.Var("scratch", ir.PointerType(ir.PrimType("float32")))
+    pointers = [
+        tirx.Var(f"p{number}", ir.PointerType(ir.PrimType(dtype)))
+        for number, (_, dtype, _) in enumerate(tiny.operands)
+    ]
+    buffers = [
+        loops.buffer(pointer, (count,), dtype)
+        for pointer, (count, dtype, _) in zip(pointers, tiny.operands, strict=True)
+    ]
+    if tiny.once:
+        tiny.body(loops, 0, *buffers)
+    else:
+        with loops.parallel(threads) as thread:
+            begin = loops.let(thread * BLOCKS // threads)
+            end = loops.let((thread + 1) * BLOCKS // threads)
+            with loops.serial(end - begin, begin) as block, loops.lanes() as lane:
+                tiny.body(loops, block * LANES + lane, *buffers)
     function = loops.function([threads, scratch, *pointers], noalias=False)
     return function.with_attr("global_symbol", name)
 
 
-@lru_cache(maxsize=1)
-def compiled() -> Path:
-    """A folder of a plan, with `lib/` full of kernels and TVM's runtime."""
-    folder = Path(mkdtemp(prefix="plans-"))
+def compile_into(folder: Path, kernels: Mapping[str, Tiny]) -> Path:
+    """Fill a folder's `lib/` with kernels and TVM's runtime."""
     (folder / "lib").mkdir()
-    for name in KERNELS:
-        module = tvm.IRModule({name: _function(name)})
+    for name, tiny in kernels.items():
+        module = tvm.IRModule({name: _function(name, tiny)})
         tvm.compile(module, target=cpu().tvm()).export_library(str(folder / f"lib/{name}.so"))
     shutil.copy(next(Path(tvm.__file__).parent.rglob("libtvm_runtime.so")), folder / RUNTIME)
+    return folder
+
+
+@lru_cache(maxsize=1)
+def compiled() -> Path:
+    """The folder of the plans below."""
+    return compile_into(new_folder(), KERNELS)
+
+
+def new_folder() -> Path:
+    """A temporary folder that lasts as long as the process."""
+    folder = Path(mkdtemp(prefix="plans-"))
+    atexit.register(shutil.rmtree, folder)
     return folder
 
 
@@ -91,9 +134,13 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _kernel(name: str, folder: Path) -> Kernel:
+def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
+    """Its record in a plan."""
     file = f"lib/{name}.so"
-    arguments = tuple(Argument(bytes=BYTES, access=kind) for kind in KERNELS[name][1])  # type: ignore[arg-type]
+    arguments = tuple(
+        Argument(bytes=count * np.dtype(dtype).itemsize, access=access)
+        for count, dtype, access in tiny.operands
+    )
     return Kernel(
         file=file,
         sha256=sha256(folder / file),
@@ -101,7 +148,7 @@ def _kernel(name: str, folder: Path) -> Kernel:
         scratch=64,
         arguments=arguments,
         flops=SIZE,
-        moved=BYTES * len(arguments),
+        moved=sum(argument.bytes for argument in arguments),
     )
 
 
@@ -127,6 +174,7 @@ def _state(name: str, device: int, offset: int, start: int, whole: int, std: flo
         start=(start, 0),
         value=0.0,
         std=std,
+        rate=1.0,
     )
 
 
@@ -194,7 +242,7 @@ def two_devices(folder: Path | None = None) -> Plan:
         accumulate=1,
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=7 * BYTES, lower_bound=6 * BYTES),) * 2,
-        kernels={name: _kernel(name, folder) for name in KERNELS},
+        kernels={name: kernel(name, tiny, folder) for name, tiny in KERNELS.items()},
         states=tuple(
             _state(f"{name}{device}", device, place * BYTES, device * half, 2 * half, std)
             for device in (0, 1)
@@ -218,6 +266,7 @@ def one_device(folder: Path | None = None) -> Plan:
             start=(0, 0),
             value=0.0,
             std=std,
+            rate=1.0,
         )
         for place, name, logical, std in (
             (0, "weight", "x.weight", 0.5),
@@ -240,7 +289,17 @@ def one_device(folder: Path | None = None) -> Plan:
         accumulate=1,
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=6 * BYTES, lower_bound=6 * BYTES),),
-        kernels={"halve": _kernel("halve", folder)},
+        kernels={"halve": kernel("halve", KERNELS["halve"], folder)},
         states=states,
         programs={"train": train},
     )
+
+
+def opened(plan: Plan | None = None, **options: Any) -> Executor:
+    """An executor of one of these plans, `two_devices()` unless told otherwise."""
+    return Executor(plan or two_devices(), compiled(), **options)
+
+
+def halves(value: Array) -> Array:
+    """Both pieces of a state of `two_devices()` as they lie in memory."""
+    return np.stack([np.pad(half, (0, 4)) for half in value.reshape(2, -1)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tvm
 from hypothesis import given
+from hypothesis import strategies as st
 
 from codegen.kernels import build
 from codegen.layout import layout, physical_bytes
@@ -30,7 +31,17 @@ from tests.graphs import SEEDS
 from tests.kernels import as_region, host
 from tests.op_cases import draw_case
 
-OPS = ("conv", "conv_dx", "conv_dw", "dense", "dense_dx", "dense_dw", "local", "local_dx", "local_dw")
+OPS = (
+    "conv",
+    "conv_dx",
+    "conv_dw",
+    "dense",
+    "dense_dx",
+    "dense_dw",
+    "local",
+    "local_dx",
+    "local_dw",
+)
 EPS = float(np.finfo(np.float32).eps)
 
 
@@ -56,8 +67,12 @@ class Kernel:
 
     @cached_property
     def compiled(self) -> Any:
-        """The module."""
-        return tvm.compile(tvm.IRModule({"kernel": self.built.function}), target=self.target.tvm())
+        """The module; it never allocates."""
+        module = tvm.IRModule({"kernel": self.built.function})
+        compiled = tvm.compile(module, target=self.target.tvm())
+        allocation = "load ptr, ptr @__TVMBackendAllocWorkspace"
+        assert allocation not in compiled.mod.inspect_source("ll"), "memory of its own"
+        return compiled
 
     def run(self, feeds: dict[str, Array], threads: int) -> dict[str, Array]:
         """By name, results and updated states as they lie in memory; NaN where nothing is fed."""
@@ -103,21 +118,21 @@ def check(graph: Graph, feeds: dict[str, Array], target: Target) -> None:
 
 
 def reduction(node: Node) -> int:
-    """How many products one element sums."""
-    one, other = node.inputs
+    """How many products one element sums, at most."""
+    one, other = (x.type for x in node.inputs)
     match node.op:
         case "conv" | "local":
-            return int(np.prod(other.type.shape[-3:]))
+            return int(np.prod(other.shape[-3:]))
         case "conv_dx":
-            return one.type.elements // one.type.shape[1] // int(node.attrs["groups"])  # type: ignore[call-overload, no-any-return]
+            return one.elements // one.shape[1]
         case "local_dx":
-            return one.type.shape[0] * int(np.prod(one.type.shape[4:]))
+            return one.shape[0] * int(np.prod(one.shape[4:]))
         case "conv_dw":
-            return other.type.elements // other.type.shape[1]
+            return other.elements // other.shape[1]
         case "dense":
-            return other.type.shape[1]
+            return other.shape[1]
         case _:
-            return one.type.shape[0]
+            return one.shape[0]
 
 
 # ---------------------------------------------------------------------------- programs
@@ -149,7 +164,7 @@ def _masked(node: Node) -> Graph:
     view = node if node.type.rank == 2 else apply("flatten", node, name="view")
     y = _input("y", *flat, like=node)
     result = apply("relu_dx", y, view, name="result")
-    return Graph("contraction", (node, y, *dict.fromkeys((view, result))), (result,))
+    return Graph("contraction", tuple(dict.fromkeys((node, y, view, result))), (result,))
 
 
 def _updated(node: Node) -> Graph:
@@ -162,7 +177,9 @@ def _updated(node: Node) -> Graph:
 
 
 def _input(name: str, *shape: int, like: Node | None = None) -> Node:
-    return apply("input", name=name, type=TensorType(shape, DType.F32, like and like.device))
+    return apply(
+        "input", name=name, type=TensorType(shape, DType.F32, like.device if like else None)
+    )
 
 
 def large(op: str, rng: Random) -> Node:
@@ -171,8 +188,8 @@ def large(op: str, rng: Random) -> Node:
     images = rng.choice((1, 5, 16, 19, 37, 70))
     if kind == "dense":
         inputs, outputs = rng.choice(((300, 10), (129, 70), (17, 131), (64, 64)))
-        shapes = (images, inputs), (outputs, inputs)
-        return _contraction(kind, way, shapes, (images, outputs), {}, {})
+        matrices = (images, inputs), (outputs, inputs)
+        return _contraction(kind, way, matrices, (images, outputs), {}, {})
     window = rng.choice(((1, 1), (3, 3), (3, 3), (5, 4), (2, 11), (1, 18)))
     stride = rng.choice(((1, 1), (1, 1), (2, 1), (2, 3), (4, 4)))
     pad = tuple(rng.randint(0, min(3, w)) for w in window for _ in range(2))
@@ -189,14 +206,15 @@ def large(op: str, rng: Random) -> Node:
     shapes = (images, groups * channels, *size), (groups * maps, *positions, channels, *window)
     geometry: dict[str, Any] = {"stride": stride, "pad": pad}
     geometry |= {"groups": groups} if kind == "conv" else {}
-    sizes = {"dx": {"size": size}, "dw": {"kernel": window}}.get(way, {})
+    every: dict[str, dict[str, Any]] = {"dx": {"size": size}, "dw": {"kernel": window}}
+    sizes = every.get(way, {})
     return _contraction(kind, way, shapes, (images, groups * maps, *out), geometry, sizes)
 
 
 def _contraction(
     kind: str,
     way: str,
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    shapes: tuple[tuple[int, ...], ...],
     result: tuple[int, ...],
     geometry: dict[str, Any],
     sizes: dict[str, Any],
@@ -218,7 +236,7 @@ def random_values(graph: Graph, rng: Random) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("op", OPS)
-@cases(full=60, sample=3)
+@cases(full=60, sample=2)
 @given(seed=SEEDS)
 def test_any_small_contraction_equals_the_oracle(op: str, seed: int) -> None:
     rng = Random(seed)
@@ -228,7 +246,7 @@ def test_any_small_contraction_equals_the_oracle(op: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-@cases(full=60, sample=3)
+@cases(full=60, sample=2)
 @given(seed=SEEDS)
 def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
     rng = Random(seed)
@@ -238,9 +256,8 @@ def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
-@pytest.mark.parametrize("op", OPS)
-@cases(full=20, sample=1)
-@given(seed=SEEDS)
+@cases(full=100, sample=5)
+@given(op=st.sampled_from(OPS), seed=SEEDS)
 def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None:
     rng = Random(seed)
     node = large(op, rng)
@@ -254,15 +271,6 @@ def test_other_architectures_get_their_vector_instructions(op: str) -> None:
     graph = with_epilogue(node, node.inputs, Random(0))
     kernel = Kernel(graph, cpu("neoverse-v1", "aarch64-linux-gnu"))
     assert "fmla\t" in kernel.compiled.mod.inspect_source("asm")
-
-
-@pytest.mark.parametrize("op", OPS)
-def test_nothing_is_allocated(op: str) -> None:
-    node = large(op, Random(1))
-    kernel = Kernel(with_epilogue(node, node.inputs, Random(1)), host())
-    assert "load ptr, ptr @__TVMBackendAllocWorkspace" not in kernel.compiled.mod.inspect_source(
-        "ll"
-    )
 
 
 def test_other_arithmetic_is_refused_with_a_reason() -> None:

@@ -28,9 +28,13 @@ FLOORS = {
         "tvm_ffi",
     },
 }
-# What a file or a folder may import beside: plans are typed JSON, and `validate` compares what the
-# runtime's loader runs with the oracle.
-ALSO = {"codegen/validate.py": {"runtime"}, "ir/plan/": {"msgspec"}}
+# What a file or a folder may import beside: plans are typed JSON, and `validate` compares with the
+# oracle what the runtime's loader runs.
+ALSO = {
+    "codegen/replay.py": {"runtime"},
+    "codegen/validate.py": {"runtime"},
+    "ir/plan/": {"msgspec"},
+}
 ABOVE = {"tests", "benchmarks", "experiments"}  # may import everything
 
 MAY_NAME_MODELS = ABOVE | {"frontend"}

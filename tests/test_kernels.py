@@ -27,6 +27,7 @@ from tests.counts import cases
 from tests.graphs import SEEDS, networks
 from tests.kernels import Kernel, random_values, with_batch
 from tests.op_cases import Case, draw_case
+from tests.region_cases import draw_region
 
 EPS = float(np.finfo(np.float32).eps)
 CONTRACTIONS = [op for op, row in TABLE.items() if row.fusion is Fusion.ANCHOR]
@@ -83,8 +84,19 @@ def _in_float32(case: Case) -> dict[str, Array]:
     """The feeds, rounded, so that oracle and kernel read the same."""
     floats = {leaf.name for leaf in case.leaves if leaf.type.dtype is DType.F32}
     return {
-        name: np.float32(value) if name in floats else value for name, value in case.feeds.items()
+        name: np.asarray(value, np.float32) if name in floats else value
+        for name, value in case.feeds.items()
     }
+
+
+@pytest.mark.parametrize("op", ["relu", "tanh", "max_pool", "lrn"])
+def test_nan_is_not_hidden(op: str) -> None:
+    case = with_batch(draw_case(op, Random(0), exact=True), 17)
+    feeds = _in_float32(case)
+    for image in (0, 16):
+        feeds[case.leaves[0].name][image] = np.nan
+    found = Kernel(case.graph).run(feeds)[case.node.name]
+    assert np.array_equal(np.isnan(found), np.isnan(run_graph(case.graph, feeds).outputs[op]))
 
 
 # ---------------------------------------------------------------------------- regions
@@ -122,6 +134,17 @@ def test_bands_of_rows(seed: int, batch: int) -> None:
     rng = Random(seed)
     graph = _norm_and_pool(rng, batch)
     with small_bands(True):
+        kernel = Kernel(graph)
+    check(kernel, random_values(graph, rng), 32 * BOUND)
+
+
+@cases(full=500, sample=10)
+@given(seed=SEEDS)
+def test_any_program_is_a_region(seed: int) -> None:
+    rng = Random(seed)
+    graph = draw_region(rng)
+    assume(graph.results)
+    with small_bands(rng.random() < 0.5):
         kernel = Kernel(graph)
     check(kernel, random_values(graph, rng), 32 * BOUND)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@lru_cache(maxsize=1)
+def text() -> bytes:
+    return encode(two_devices())
+
+
 def raw() -> Json:
-    return json.loads(encode(two_devices()))
+    return json.loads(text())
 
 
-def refusal(home: Path, text: bytes) -> str:
+def refusal(home: Path, content: bytes) -> str:
     """The one line that refuses it; nothing is written."""
     path = home / "plan.json"
-    path.write_bytes(text)
+    path.write_bytes(content)
     before = sorted(home.rglob("*"))
     with pytest.raises(Error) as caught:
         read(path)
@@ -162,14 +168,13 @@ def test_every_mutated_place_is_refused(home: Path, mutant: tuple[str, Path_]) -
 @cases(full=1000, sample=60)
 @given(fraction=st.floats(0, 1))
 def test_every_cut_is_refused(home: Path, fraction: float) -> None:
-    text = encode(two_devices())
-    message = refusal(home, text[: int(fraction * (len(text) - 2))])
+    message = refusal(home, text()[: int(fraction * (len(text()) - 2))])
     assert message.startswith("not JSON: ")
     assert "line" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("content", "complaint"),
     [
         (b"\xff{}", "byte 0 is not UTF-8; expected JSON"),
         (b"[]", "$: got array, expected object"),
@@ -181,8 +186,8 @@ def test_every_cut_is_refused(home: Path, fraction: float) -> None:
         (b'{"version": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
     ],
 )
-def test_what_is_no_plan_is_refused(home: Path, text: bytes, complaint: str) -> None:
-    assert complaint in refusal(home, text)
+def test_what_is_no_plan_is_refused(home: Path, content: bytes, complaint: str) -> None:
+    assert complaint in refusal(home, content)
 
 
 TRAIN: Path_ = ("programs", "train")
@@ -234,7 +239,11 @@ STEP: Path_ = (*TRAIN, "steps")
         ((*STEP, 4, "source_offset"), 5 * BYTES, "steps[4].source_offset: reads [1280, 1536)"),
         ((*STEP, 4, "bytes"), 64, "steps[10].offsets[0]: reads"),
         ((*STEP, 4, "bytes"), 512, "steps[4].source_offset: reads [768, 1280)"),
-        ((*STEP, 0, "offsets", 2), 0, ".offsets[2]: [0, 256) overwrites a state, expected another pl"),
+        (
+            (*STEP, 0, "offsets", 2),
+            0,
+            ".offsets[2]: [0, 256) overwrites a state, expected another pl",
+        ),
         ((*STEP, 0, "offsets", 2), 3 * BYTES - 64, "overlaps argument 0, [512, 768); expected by"),
         ((*STEP, 0, "offsets", 2), BYTES, ".offsets[2]: [256, 512) overwrites a state"),
         ((*STEP, 0, "offsets", 2), 6 * BYTES, ".offsets[2]: [1536, 1792) overwrites a constant"),
@@ -272,12 +281,12 @@ STEP: Path_ = (*TRAIN, "steps")
 def test_every_broken_law_is_named(
     home: Path, path: Path_, value: Json, complaint: str | None
 ) -> None:
-    text = json.dumps(put(raw(), path, value)).encode()
+    changed = json.dumps(put(raw(), path, value)).encode()
     if complaint is None:
-        (home / "plan.json").write_bytes(text)
+        (home / "plan.json").write_bytes(changed)
         read(home / "plan.json")
     else:
-        assert complaint in refusal(home, text)
+        assert complaint in refusal(home, changed)
 
 
 def renumbered(plan: Json) -> Json:
@@ -294,7 +303,7 @@ def test_a_transfer_that_is_left_out_is_missed(home: Path, step: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 2), (5, 6), (6, 7), (7, 8)])
+@pytest.mark.parametrize(("first", "second"), [(0, 2), (5, 6), (6, 7)])
 def test_steps_in_another_order_are_refused(home: Path, first: int, second: int) -> None:
     plan = raw()
     steps = plan["programs"]["train"]["steps"]

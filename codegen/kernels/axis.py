@@ -4,12 +4,14 @@ Forward, result y meets source y * stride + tap - before. In the adjoint, result
 (y + before - tap) / stride wherever that is whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tvm import tirx
 
 from codegen.loops import Expr
+from ir.graph import Node
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,27 @@ class Adjoint(Axis):
         return Phase(first, self.stride, count, 1, bases)
 
 
+AnyAxis = TypeVar("AnyAxis", bound=Axis)
+
+
+def axes(
+    kind: type[AnyAxis],
+    node: Node,
+    results: Sequence[int],
+    sources: Sequence[int],
+    window: Sequence[int],
+) -> tuple[AnyAxis, AnyAxis]:
+    """Down and across, for a node with `stride` and `pad`; extents are [height, width]."""
+    stride: Any = node.attrs["stride"]
+    pad: Any = node.attrs["pad"]
+    down, across = (
+        kind(results[i], sources[i], window[i], stride[i], pad[2 * i]) for i in range(2)
+    )
+    return down, across
+
+
+def groups_of(node: Node) -> int:
+    """The `groups` of a convolution."""
+    groups = node.attrs["groups"]
+    assert isinstance(groups, int)
+    return groups

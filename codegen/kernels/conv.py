@@ -8,13 +8,16 @@ padding: rows by the bounds of a loop, columns by tiles of their own at the bord
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+
 from tvm import tirx
 
-from codegen.kernels.axis import Adjoint, Axis, Forward, Phase, Taps
+from codegen.kernels.axis import Adjoint, Axis, Forward, Phase, Taps, axes, groups_of
 from codegen.kernels.epilogue import Epilogue, anchor
-from codegen.kernels.tile import Run, Tile, best_shape, pieces
-from codegen.kernels.writer import Built, Lane, Scratch, Writer
+from codegen.kernels.memory import Scratch
+from codegen.kernels.tile import Run, Tile, best_shape, each, pieces
+from codegen.kernels.writer import Built, Lane, Writer
 from codegen.layout import LANES, blocks
 from codegen.loops import Expr
 from codegen.targets import Target
@@ -38,14 +41,7 @@ def conv_dx(region: Graph, target: Target) -> Built | str:
     return node if isinstance(node, str) else _ConvDx(region, target, node).build()
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Tiles along a row; `met` tells for each column of a tile which taps meet a pixel."""
-
-    run: Run
-    met: tuple[tuple[bool, ...], ...]
-
-
+Met = tuple[tuple[bool, ...], ...]
 Depth = tuple[Expr, ...]
 """How the weights index a source map."""
 
@@ -61,29 +57,50 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Tiles along a row, at steps q of a phase.
+
+    `met` tells for each tap of the phase which columns of a tile meet a pixel through it.
+    """
+
+    phase: Phase
+    run: Run
+    met: Met
+
+
+@dataclass(frozen=True)
 class At:
-    """Where a tile lies: its image block, its group, and its first row within the group."""
+    """Where a tile lies: its image block, its group, its `rows` maps from `first` on in the group,
+    the row of the image, its columns and the step where they begin."""
 
     block: Expr
     group: Expr
     first: Expr
+    rows: int
+    y: Expr
+    columns: Columns
+    q: Expr
+
+    def x(self, n: int | Expr) -> Expr:
+        """A column's place in the image."""
+        return self.columns.phase.first + self.columns.phase.step * (self.q + n)
 
 
 class _Correlation:
-    """A result [N, groups * rows, H, W] summed over taps and `depth` source maps per group."""
+    """A result [N, groups * rows, H, W] summed over taps and source maps."""
 
     source: Node
     weights: Node
-    rows: int
     axis: type[Axis]
 
     def __init__(self, region: Graph, target: Target, node: Node) -> None:
         self.w = Writer(region, target)
         self.node, self.epilogue = node, Epilogue(self.w, node)
         self.operands()
-        self.groups = node.attrs["groups"]
+        self.groups = groups_of(node)
         self.rows = node.type.shape[1] // self.groups
-        self.down, self.across = (self._axis(i) for i in range(2))
+        images, window = (x.type.shape[2:] for x in (self.source, self.weights))
+        self.down, self.across = axes(self.axis, node, node.type.shape[2:], images, window)
         columns = max(phase.count for phase in self.across.phases())
         self.tile = best_shape(target.accumulators, self.rows, columns)
 
@@ -91,7 +108,7 @@ class _Correlation:
         """Tell source and weights apart."""
         raise NotImplementedError
 
-    def scalars(self, at: At, size: int, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
+    def scalars(self, at: At, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
         """The weights that link each row of a tile with a source map through a tap."""
         raise NotImplementedError
 
@@ -99,33 +116,25 @@ class _Correlation:
         """Loops over source maps and rows of taps."""
         raise NotImplementedError
 
-    def _axis(self, i: int) -> Axis:
-        attrs = self.node.attrs
-        return self.axis(
-            self.node.type.shape[2 + i],
-            self.source.type.shape[2 + i],
-            self.weights.type.shape[2 + i],
-            attrs["stride"][i],
-            attrs["pad"][2 * i],
-        )
-
     # ------------------------------------------------------------------------ loops
 
     def build(self) -> Built:
         """Write it all."""
-        w, height, width = self.w, *self.node.type.shape[2:]
-        parts = self._parts()
+        w, height, parts = self.w, self.node.type.shape[2], self._parts()
+        each_part = self.rows // parts
         with w.tasks(blocks(self.node.type) * self.groups * height * parts) as task:
             part, y = task % parts, w.let(task // parts % height)
             group = w.let(task // (parts * height) % self.groups)
             block = w.let(task // (parts * height * self.groups))
-            taps, each = self.down.taps(y), self.rows // parts
-            row = w.scratch(min(self.tile[0], each), width, LANES)
-            for run in pieces(each, self.tile[0]):
-                with run.each(w) as begin:
-                    first = w.let(part * each + begin)
-                    self._sum_row(row, run.size, At(block, group, first), taps)
-                    self._finish_row(row, run.size, block, group * self.rows + first, y)
+            sums, taps = w.scratch(*self.tile, LANES), self.down.taps(y)
+            # Columns outermost: what they need of the source stays in cache for all maps.
+            for columns in self._columns():
+                for run in pieces(each_part, self.tile[0]):
+                    with columns.run.each(w) as q, run.each(w) as begin:
+                        first = w.let(part * each_part + begin)
+                        at = At(block, group, first, run.size, y, columns, q)
+                        self._sum(sums, at, taps)
+                        self._finish(sums, at)
         return w.built(noalias=True)
 
     def _parts(self) -> int:
@@ -135,66 +144,74 @@ class _Correlation:
         fits = [n for n in range(1, most + 1) if self.rows % (n * self.tile[0]) == 0]
         return next((n for n in fits if n * tasks >= TASKS), max(fits, default=1))
 
-    def _finish_row(self, row: Scratch, size: int, block: Expr, first: Expr, y: Expr) -> None:
-        w = self.w
-        with w.serial(size) as m, w.serial(self.node.type.shape[3]) as x:
-            self.epilogue.write((block, first + m, y, x), lambda lane: row[m, x, lane])
-
-    def _sum_row(self, row: Scratch, size: int, at: At, taps: Taps) -> None:
-        if self.across.window > UNROLLED * self.across.stride:
-            self._sum_columns(row, size, at, taps)
+    def _columns(self) -> Iterator[Columns]:
+        """All tiles along a row; neighbours of one size that meet the same taps are in one run."""
+        if self._wide:
+            phase = Phase(0, 1, self.node.type.shape[3], 1, ())
+            yield Columns(phase, Run(0, 1, phase.count), ((True,),))
             return
         for phase in self.across.phases():
-            for columns in self._columns(phase):
-                with columns.run.each(self.w) as q:
-                    tile = Tile(self.w, size, columns.run.size)
-                    if any(map(any, columns.met)):
-                        with self.reduction(at.group, taps) as step:
-                            self._add_taps(tile, size, at, step, phase, columns, q)
-                    tile.keep(row, lambda m, n: (m, phase.first + phase.step * (q + n)))
+            tiles = (
+                (run.begin + i * run.size, run.size)
+                for run in pieces(phase.count, self.tile[1])
+                for i in range(run.count)
+            )
+            for (size, met), alike in groupby(tiles, partial(self._kind, phase)):
+                begins = [begin for begin, _ in alike]
+                yield Columns(phase, Run(begins[0], size, len(begins)), met)
 
-    def _add_taps(self, tile: Tile, size: int, at: At, step: Step, phase: Phase, columns: _Columns, q: Expr) -> None:
-        """One row of taps, those that no column of the tile meets left out."""
-        for (s, base), met in zip(phase.taps, zip(*columns.met, strict=True), strict=True):
-            vectors = [
-                self._load(at, step, base + phase.pull * (q + n)) if meets else None
-                for n, meets in enumerate(met)
-            ]
-            if any(met):
-                tile.add(self.scalars(at, size, step.depth, step.r, s), vectors)
+    @property
+    def _wide(self) -> bool:
+        """Whether the window is too wide for its taps to be written out."""
+        return self.across.window > UNROLLED * self.across.stride
 
-    def _sum_columns(self, row: Scratch, size: int, at: At, taps: Taps) -> None:
-        """Column by column, for a window too wide to be unrolled."""
-        w = self.w
-        with w.serial(self.node.type.shape[3]) as x:
-            tile, across = Tile(w, size, 1), self.across.taps(x)
-            with self.reduction(at.group, taps) as step:
-                with w.serial(across.end - across.begin, across.begin) as t:
-                    vector = self._load(at, step, across.source(t))
-                    tile.add(self.scalars(at, size, step.depth, step.r, across.tap(t)), [vector])
-            tile.keep(row, lambda m, n: (m, x))
+    def _kind(self, phase: Phase, tile: tuple[int, int]) -> tuple[int, Met]:
+        """What tiles have in common that can be in one run."""
+        return tile[1], self._met(phase, *tile)
 
-    def _columns(self, phase: Phase) -> Iterator[_Columns]:
-        """Tiles along a row; neighbours of one size that meet the same taps share a loop."""
-        tiles = [
-            (run.begin + i * run.size, run.size)
-            for run in pieces(phase.count, self.tile[1])
-            for i in range(run.count)
-        ]
-        kinds = groupby(tiles, lambda tile: (tile[1], self._met(phase, *tile)))
-        for (size, met), alike in kinds:
-            begins = [begin for begin, _ in alike]
-            yield _Columns(Run(begins[0], size, len(begins)), met)
-
-    def _met(self, phase: Phase, begin: int, size: int) -> tuple[tuple[bool, ...], ...]:
+    def _met(self, phase: Phase, begin: int, size: int) -> Met:
         return tuple(
-            tuple(0 <= base + phase.pull * q < self.across.sources for _, base in phase.taps)
-            for q in range(begin, begin + size)
+            tuple(
+                0 <= base + phase.pull * q < self.across.sources for q in range(begin, begin + size)
+            )
+            for _, base in phase.taps
         )
+
+    # ------------------------------------------------------------------------ tiles
+
+    def _sum(self, sums: Scratch, at: At, taps: Taps) -> None:
+        tile = Tile(self.w, at.rows, at.columns.run.size)
+        if any(map(any, at.columns.met)):
+            with self.reduction(at.group, taps) as step:
+                (self._loop_taps if self._wide else self._add_taps)(tile, at, step)
+        tile.keep(sums, lambda m, n: (m, n))
+
+    def _add_taps(self, tile: Tile, at: At, step: Step) -> None:
+        """One row of taps; those that no column of the tile meets are left out."""
+        phase = at.columns.phase
+        for (s, base), met in zip(phase.taps, at.columns.met, strict=True):
+            if any(met):
+                vectors = [
+                    self._load(at, step, base + phase.pull * (at.q + n)) if meets else None
+                    for n, meets in enumerate(met)
+                ]
+                tile.add(self.scalars(at, step.depth, step.r, s), vectors)
+
+    def _loop_taps(self, tile: Tile, at: At, step: Step) -> None:
+        """One row of taps for a tile of one column."""
+        taps = self.across.taps(at.x(0))
+        with self.w.serial(taps.end - taps.begin, taps.begin) as t:
+            vector = self._load(at, step, taps.source(t))
+            tile.add(self.scalars(at, step.depth, step.r, taps.tap(t)), [vector])
 
     def _load(self, at: At, step: Step, x: Expr) -> Lane:
         buffer = self.w.buffers[self.source]
         return lambda lane: buffer[at.block, step.channel, step.y, x, lane]
+
+    def _finish(self, sums: Scratch, at: At) -> None:
+        with each(self.w, (at.rows, at.columns.run.size)) as (m, n):
+            place = (at.block, at.group * self.rows + at.first + m, at.y, at.x(n))
+            self.epilogue.write(place, lambda lane: sums[m, n, lane])
 
 
 class _Conv(_Correlation):
@@ -203,7 +220,7 @@ class _Conv(_Correlation):
     def operands(self) -> None:
         self.source, self.weights = self.node.inputs
 
-    def scalars(self, at: At, size: int, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
+    def scalars(self, at: At, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
         first, (channel,) = at.group * self.rows + at.first, depth
         # No tile crosses a block of 16 maps: one address serves all.
         aligned = self.rows % self.tile[0] == 0 and LANES % self.tile[0] == 0
@@ -211,7 +228,7 @@ class _Conv(_Correlation):
             (first // LANES, first % LANES + m)
             if aligned
             else ((first + m) // LANES, (first + m) % LANES)
-            for m in range(size)
+            for m in range(at.rows)
         ]
         weights = self.w.buffers[self.weights]
         return [weights[block, channel, r, s, lane] for block, lane in places]
@@ -229,10 +246,10 @@ class _ConvDx(_Correlation):
     def operands(self) -> None:
         self.weights, self.source = self.node.inputs
 
-    def scalars(self, at: At, size: int, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
+    def scalars(self, at: At, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
         block, lane = depth
         weights = self.w.buffers[self.weights]
-        return [weights[block, at.first + m, r, s, lane] for m in range(size)]
+        return [weights[block, at.first + m, r, s, lane] for m in range(at.rows)]
 
     @contextmanager
     def reduction(self, group: Expr, taps: Taps) -> Iterator[Step]:

@@ -10,17 +10,21 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from codegen.kernels.axis import Forward
+from codegen.kernels.axis import Forward, axes, groups_of
+from codegen.kernels.conv_dw_few import ConvDwFew, suits
 from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.memory import Scratch
 from codegen.kernels.tile import Tile, clear, each, pieces
-from codegen.kernels.writer import Built, Lane, Scratch, Writer
+from codegen.kernels.writer import Built, Lane, Writer
 from codegen.layout import LANES, blocks
 from codegen.loops import Expr
 from codegen.targets import Target
 from ir.graph import Graph, Node
 
-SPAN = 4
+SPAN = 2
 """Blocks of 16 maps that a task has at most."""
+CACHED = 24 * 1024
+"""Bytes of dy that are kept in the nearest cache, transposed."""
 TASKS = 24
 """As many tasks as keep the threads of a large machine busy."""
 
@@ -28,15 +32,20 @@ TASKS = 24
 def conv_dw(region: Graph, target: Target) -> Built | str:
     """The kernel of a convolution's weight gradient and what follows it."""
     node = anchor(region, "conv_dw")
-    return node if isinstance(node, str) else _ConvDw(region, target, node).build()
+    if isinstance(node, str):
+        return node
+    return (ConvDwFew if suits(node) else _ConvDw)(region, target, node).build()
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Row `y` of dy in an image block of so many `images`; `first` is the task's first channel."""
+    """`width` columns from `x` on in row `y` of dy, in an image block of so many `images`;
+    `first` is the task's first channel of x."""
 
     block: Expr
     y: Expr
+    x: Expr
+    width: int
     first: Expr
     images: Expr
 
@@ -49,27 +58,20 @@ class _ConvDw:
         self.node, self.epilogue = node, Epilogue(self.w, node)
         self.x, self.dy = node.inputs
         self.maps, self.channels, *self.window = node.type.shape
-        self.group = self.maps // node.attrs["groups"]
+        self.group = self.maps // groups_of(node)
         self.span = self._span(target)
         self.rows = max(1, target.accumulators // self.span)
-        self.down, self.across = (self._axis(i) for i in range(2))
+        self.columns = max(1, CACHED // (self.span * LANES * LANES * 4))
+        self.down, self.across = axes(
+            Forward, node, self.dy.type.shape[2:], self.x.type.shape[2:], self.window
+        )
 
     def _span(self, target: Target) -> int:
-        """Blocks of maps per task; they divide the blocks, and each group's where these are whole."""
+        """Blocks of maps per task: a divisor of all, and of a group's where these are whole."""
         total = blocks(self.node.type)
         within = self.group // LANES if self.group % LANES == 0 else total
         most = min(SPAN, target.accumulators)
         return max(n for n in range(1, most + 1) if within % n == 0)
-
-    def _axis(self, i: int) -> Forward:
-        attrs = self.node.attrs
-        return Forward(
-            self.dy.type.shape[2 + i],
-            self.x.type.shape[2 + i],
-            self.window[i],
-            attrs["stride"][i],
-            attrs["pad"][2 * i],
-        )
 
     # ------------------------------------------------------------------------ loops
 
@@ -77,18 +79,23 @@ class _ConvDw:
         """Write it all."""
         w, parts = self.w, self._parts()
         some = self.channels // parts
-        lanes = self.span * LANES
         with w.tasks(blocks(self.node.type) // self.span * parts) as task:
             first, span = w.let(task % parts * some), w.let(task // parts)
             sums = w.scratch(some, *self.window, self.span, LANES)
-            flipped = w.scratch(self.across.results, LANES, lanes)
+            width = pieces(self.across.results, self.columns)
+            flipped = w.scratch(width[0].size, LANES, self.span * LANES)
             clear(w, sums)
-            with self._groups(span) as group:
-                with w.serial(blocks(self.x.type)) as block, w.serial(self.down.results) as y:
-                    self._transpose(flipped, block, y, span, group)
-                    images = w.valid_lanes(self.x, block)
-                    row = _Row(block, y, group * self.channels + first, images)
-                    self._add_row(sums, flipped, row)
+            with (
+                self._groups(span) as group,
+                w.serial(blocks(self.x.type)) as block,
+                w.serial(self.down.results) as y,
+            ):
+                images, channel = w.valid_lanes(self.x, block), group * self.channels + first
+                for columns in width:
+                    with columns.each(w) as x:
+                        row = _Row(block, y, x, columns.size, channel, images)
+                        self._transpose(flipped, row, span, group)
+                        self._add_row(sums, flipped, row)
             with each(w, sums.shape[:-1]) as (c, r, s, k):
                 at = (span * self.span + k, first + c, r, s)
                 self.epilogue.write(at, lambda lane: sums[c, r, s, k, lane])
@@ -117,7 +124,7 @@ class _ConvDw:
             with self.w.serial(last - first + 1, first) as group:
                 yield group
 
-    def _transpose(self, flipped: Scratch, block: Expr, y: Expr, span: Expr, group: Expr) -> None:
+    def _transpose(self, flipped: Scratch, at: _Row, span: Expr, group: Expr) -> None:
         """One row of dy as flipped[column, image, map]; zero for maps of other groups."""
         w, dy, lanes = self.w, self.w.buffers[self.dy], self.span * LANES
         begin, end = group * self.group, (group + 1) * self.group
@@ -126,8 +133,8 @@ class _ConvDw:
         with w.serial(lanes) as k:
             own = w.let(span * lanes + k)
             inside = nullcontext() if self._whole else w.when(tirx.all(begin <= own, own < end))
-            with inside, w.serial(self.across.results) as x, w.serial(LANES) as image:
-                w.put(flipped, dy[block, own, y, x, image], x, image, k)
+            with inside, each(w, (at.width, LANES)) as (x, image):
+                w.put(flipped, dy[at.block, own, at.y, at.x + x, image], x, image, k)
 
     def _add_row(self, sums: Scratch, flipped: Scratch, at: _Row) -> None:
         """Add what one row of dy gives, for all channels of the task and all taps."""
@@ -140,10 +147,13 @@ class _ConvDw:
             ):
                 tile = Tile(w, run.size, self.span)
                 begin, end = self.across.results_of(s)
+                begin, end = tirx.max(begin, at.x), tirx.min(end, at.x + at.width)
                 with w.serial(end - begin, begin) as x, w.serial(at.images) as image:
                     pixel = (taps.source(r), x * self.across.stride + s - self.across.before)
                     scalars = [self._pixel(at, c + m, *pixel, image) for m in range(run.size)]
-                    tile.add(scalars, [self._maps(flipped, x, image, n) for n in range(self.span)])
+                    tile.add(
+                        scalars, [self._maps(flipped, x - at.x, image, n) for n in range(self.span)]
+                    )
                 tile.keep_added(sums, lambda m, n: (c + m, r, s, n))
 
     def _pixel(self, at: _Row, channel: Expr, y: Expr, x: Expr, image: Expr) -> Expr:

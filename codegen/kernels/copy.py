@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from tvm import tirx
 
+from codegen.kernels.attributes import integer
 from codegen.kernels.stage import Maker, Stage
-from codegen.kernels.writer import TIR_DTYPE, integer
+from codegen.kernels.writer import TIR_DTYPE
 from codegen.layout import LANES
 from codegen.loops import Expr
 from ir.graph import Node

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from tvm import tirx
 
 from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.memory import Scratch
 from codegen.kernels.tile import Tile, best_shape, clear, each, pieces
-from codegen.kernels.writer import Built, Lane, Scratch, Writer
+from codegen.kernels.writer import Built, Lane, Writer
 from codegen.layout import LANES, blocks
 from codegen.loops import Expr
 from codegen.targets import Target
@@ -157,17 +158,16 @@ class _DenseDw:
         """dy as flipped[block, image, output]; zero for outputs beyond the last."""
         w, dy, lanes = self.w, self.w.buffers[self.dy], self.span * LANES
         clear(w, flipped)
-        with w.serial(tirx.min(lanes, self.outputs - span * lanes)) as k:
-            with each(w, (blocks(self.x.type), LANES)) as (block, image):
-                w.put(flipped, dy[block, span * lanes + k, image], block, image, k)
+        own = tirx.min(lanes, self.outputs - span * lanes)
+        with w.serial(own) as k, each(w, flipped.shape[:2]) as (block, image):
+            w.put(flipped, dy[block, span * lanes + k, image], block, image, k)
 
     def _sum(self, row: Scratch, size: int, flipped: Scratch, first: Expr) -> None:
         w, x = self.w, self.w.buffers[self.x]
         tile = Tile(w, size, self.span)
-        with w.serial(blocks(self.x.type)) as block:
-            with w.serial(w.valid_lanes(self.x, block)) as image:
-                scalars = [x[block, first + m, image] for m in range(size)]
-                tile.add(scalars, [_maps(flipped, block, image, n) for n in range(self.span)])
+        with w.serial(flipped.shape[0]) as b, w.serial(w.valid_lanes(self.x, b)) as image:
+            scalars = [x[b, first + m, image] for m in range(size)]
+            tile.add(scalars, [_maps(flipped, b, image, n) for n in range(self.span)])
         tile.keep(row, lambda m, n: (m, n))
 
 

@@ -21,7 +21,7 @@ def anchor(region: Graph, op: str) -> Node | str:
     if any(x.type.dtype is not DType.F32 for x in (first, *first.inputs)):
         return f"{first.op} is only done in f32, not {first.inputs[0].type.dtype}"
     if first.attrs["math"] != "f32":
-        return f"{first.op} is only done with math=\"f32\", not {first.attrs['math']}"
+        return f'{first.op} is only done with math="f32", not {first.attrs["math"]}'
     return first
 
 
@@ -64,5 +64,3 @@ class Epilogue:
             inner.append(flat % extent)
             flat = flat // extent
         return (at[0], *reversed(inner))
-
-

@@ -8,9 +8,10 @@ from math import inf
 
 from tvm import tirx
 
+from codegen.kernels.attributes import integer
 from codegen.kernels.math import exp, f32, kept, log
 from codegen.kernels.stage import Maker, Stage
-from codegen.kernels.writer import Lane, Writer, integer
+from codegen.kernels.writer import Lane, Writer
 from codegen.layout import LANES, blocks
 from codegen.loops import Expr
 from ir.graph import Node

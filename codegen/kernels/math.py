@@ -1,7 +1,8 @@
 """exp, log, powers and tanh of a vector: polynomials, for libm would be called lane by lane.
 
-Ranges are reduced and polynomials chosen as in Cephes (Moshier): within 2 ulp of float32, powers
-within 4. Infinities, NaN and results too small for float32 come out as libm has them.
+Ranges are reduced and polynomials chosen as in Cephes (Moshier): within 2 ulp of float32; powers by
+roots within 4, others within 4 + |ln y| for the result y. Infinities, NaN and results too small for
+float32 come out as libm has them.
 """
 
 from math import inf, log2, nan
@@ -48,6 +49,12 @@ def f32(value: float) -> Any:
     return tirx.const(value, "float32")
 
 
+def is_nan(x: Expr) -> Expr:
+    """Whether x is NaN. (TVM takes x != x for false.)"""
+    magnitude = tirx.bitwise_and(tirx.reinterpret("int32", x), tirx.const(0x7FFFFFFF, "int32"))
+    return magnitude > tirx.const(0x7F800000, "int32")
+
+
 def kept(w: Writer, value: Lane, dtype: str = "float32") -> Lane:
     """The same value in a register, so that reading it twice does not compute it twice."""
     register = w.local(LANES, dtype=dtype)
@@ -66,7 +73,7 @@ def exp(w: Writer, x: Lane) -> Lane:
     # In two steps: 2^n alone may be too large or too small for a float.
     half = kept(w, lambda i: tirx.shift_right(n(i), tirx.const(1, "int32")), "int32")
     big = kept(w, lambda i: e(i) * _power_of_two(half(i)) * _power_of_two(n(i) - half(i)))
-    return kept(w, lambda i: tirx.Select(x(i) != x(i), x(i), big(i)))
+    return kept(w, lambda i: tirx.Select(is_nan(x(i)), x(i), big(i)))
 
 
 def log(w: Writer, x: Lane) -> Lane:
@@ -102,7 +109,7 @@ def tanh(w: Writer, x: Lane) -> Lane:
     near = kept(w, lambda i: _polynomial(_TANH, square(i)) * square(i) * x(i) + x(i))
     signed = kept(w, lambda i: tirx.Select(x(i) < f32(0), -far(i), far(i)))
     result = kept(w, lambda i: tirx.Select(size(i) < f32(0.625), near(i), signed(i)))
-    return kept(w, lambda i: tirx.Select(x(i) != x(i), x(i), result(i)))
+    return kept(w, lambda i: tirx.Select(is_nan(x(i)), x(i), result(i)))
 
 
 def power(w: Writer, x: Lane, exponent: float) -> Lane:
@@ -150,4 +157,4 @@ def _power_of_two(n: Expr) -> Expr:
 def _log_limits(x: Expr, result: Expr) -> Expr:
     result = tirx.Select(x == f32(inf), f32(inf), result)
     result = tirx.Select(x == f32(0), f32(-inf), result)
-    return tirx.Select(tirx.any(x < f32(0), x != x), f32(nan), result)
+    return tirx.Select(tirx.any(x < f32(0), is_nan(x)), f32(nan), result)

@@ -1,16 +1,15 @@
-"""Response normalisation, across maps and across positions (`ir/ops/norm.py` has the formulas).
+"""Response normalisation across maps (`ir/ops/norm.py` has the formulas).
 
-Across maps, squares are computed once: a strip of columns of all maps of a group lies in scratch,
+Squares are computed once: a strip of columns of all maps of a group lies in scratch,
 between zeros, so that a window is a plain sum.
 """
 
-from collections.abc import Callable
-
 from tvm import tirx
 
+from codegen.kernels.attributes import integer
 from codegen.kernels.math import f32, power
-from codegen.kernels.stage import Maker, Range, Stage, clipped, difference
-from codegen.kernels.writer import Lane, Scratch, integer
+from codegen.kernels.stage import Maker, Range, Stage
+from codegen.kernels.writer import Lane
 from codegen.layout import LANES
 from codegen.loops import Expr
 from ir.graph import Node
@@ -18,11 +17,7 @@ from ir.graph import Node
 _STRIP = 16384  # floats of scratch that a strip should fit into: a part of a small L2
 
 
-_At = Callable[[Expr, Expr, Expr], Lane]
-"""A value by map, row and column."""
-
-
-class _Formula:
+class Formula:
     """k, alpha, beta and the window [i - before, i + after]."""
 
     def __init__(self, node: Node) -> None:
@@ -41,11 +36,9 @@ class _Formula:
         return power(s.writer, d, self.beta)
 
 
-def _square(x: Lane) -> Lane:
+def square(x: Lane) -> Lane:
+    """x^2."""
     return lambda i: x(i) * x(i)
-
-
-# ---------------------------------------------------------------------------- across maps
 
 
 class _Strip:
@@ -90,7 +83,7 @@ def _strips(s: Stage, arrays: int) -> tuple[int, int, int]:
 
 
 def _lrn(s: Stage) -> None:
-    formula = _Formula(s.node)
+    formula = Formula(s.node)
     groups, maps, columns = _strips(s, 1)
     width = s.node.type.shape[3]
     squares = _Strip(s, maps, columns, formula.before, formula.after)
@@ -98,7 +91,7 @@ def _lrn(s: Stage) -> None:
     with s.every_row() as i, s.every(groups, -(-width // columns)) as (g, strip):
         here = tirx.min(columns, width - strip * columns)
         with s.every(maps, here) as (c, j):
-            squares.put(_square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
+            squares.put(square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
         with s.every(maps, here) as (c, j):
             at = g * maps + c, i, strip * columns + j
             x = s.operand(0, *at)
@@ -108,7 +101,7 @@ def _lrn(s: Stage) -> None:
 
 
 def _lrn_dx(s: Stage) -> None:
-    formula = _Formula(s.node)
+    formula = Formula(s.node)
     groups, maps, columns = _strips(s, 3)
     width = s.node.type.shape[3]
     squares = _Strip(s, maps, columns, formula.before, formula.after)
@@ -120,116 +113,30 @@ def _lrn_dx(s: Stage) -> None:
     with s.every_row() as i, s.every(groups, -(-width // columns)) as (g, strip):
         here = tirx.min(columns, width - strip * columns)
         with s.every(maps, here) as (c, j):
-            squares.put(_square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
+            squares.put(square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
         with s.every(maps, here) as (c, j):
             at = g * maps + c, i, strip * columns + j
             x = s.operand(0, *at)
-            part, d = _divided(s, formula, squares.window(c, j), s.operand(1, *at))
+            part, over_d = _divided(s, formula, squares.window(c, j), s.operand(1, *at))
             direct.put(part, c, j)
-            terms.put(lambda lane: part(lane) * x(lane) / d(lane), c, j)
+            terms.put(lambda lane: over_d(lane) * x(lane), c, j)
         with s.every(maps, here) as (c, j):
             at = g * maps + c, i, strip * columns + j
             x, part, total = s.operand(0, *at), direct.window(c, j), terms.window(c, j)
             s.put(s.register(lambda i: part(i) + factor * x(i) * total(i)), *at)
 
 
-def _divided(s: Stage, formula: _Formula, squares: Lane, dy: Lane) -> tuple[Lane, Lane]:
-    """dy d^-beta, and d."""
+def _divided(s: Stage, formula: Formula, squares: Lane, dy: Lane) -> tuple[Lane, Lane]:
+    """dy d^-beta and dy d^(-beta-1), by one division."""
     d = formula.denominator(s, squares)
     root = formula.root(s, d)
-    return s.register(lambda i: dy(i) / root(i)), d
-
-
-# ---------------------------------------------------------------------------- across positions
-
-
-def _around(s: Stage, at: tuple[Expr, Expr, Expr], before: int, after: int, term: _At) -> Lane:
-    """The sum of a term over a square of positions, clipped."""
-    w, (c, i, j) = s.writer, at
-    height, width = s.node.type.shape[2:]
-    total = w.local(LANES)
-    with w.lanes() as lane:
-        w.store(total, f32(0), lane)
-    top, bottom = clipped(i - before, i + after + 1, height)
-    left, right = clipped(j - before, j + after + 1, width)
-    with (
-        w.serial(difference(bottom, top), top) as row,
-        w.serial(difference(right, left), left) as column,
-        w.lanes() as lane,
-    ):
-        w.store(total, total[lane] + term(c, row, column)(lane), lane)
-    return lambda lane: total[lane]
-
-
-def _spatial_d(s: Stage, formula: _Formula, *at: Expr) -> Lane:
-    c, i, j = at
-    squares = _around(
-        s, (c, i, j), formula.before, formula.after, lambda *to: _square(s.operand(0, *to))
-    )
-    return formula.denominator(s, squares)
-
-
-def _spatial_lrn(s: Stage) -> None:
-    formula = _Formula(s.node)
-    channels, _, width = s.node.type.shape[1:]
-    with s.every(channels) as (c,), s.every_row() as i, s.every(width) as (j,):
-        x = s.operand(0, c, i, j)
-        root = formula.root(s, _spatial_d(s, formula, c, i, j))
-        s.put(s.register(lambda lane: x(lane) / root(lane)), c, i, j)
-
-
-def _spatial_lrn_dx(s: Stage) -> None:
-    """Of each map, dy x d^(-beta-1) in scratch, in all rows that the rows asked for look at."""
-    formula, w = _Formula(s.node), s.writer
-    channels, height, width = s.node.type.shape[1:]
-    first, end = clipped(s.rows[0] - formula.after, s.rows[1] + formula.before, height)
-    terms = w.scratch(min(height, s.most_rows + formula.size), width, LANES)
-    factor = f32(-2 * formula.alpha * formula.beta)
-    with s.every(channels) as (c,):
-        with w.serial(difference(end, first), first) as i, s.every(width) as (j,):
-            x, dy = (s.operand(place, c, i, j) for place in (0, 1))
-            d = _spatial_d(s, formula, c, i, j)
-            root = formula.root(s, d)
-            with w.lanes() as lane:
-                term = dy(lane) / root(lane) * x(lane) / d(lane)
-                w.put(terms, term, difference(i, first), j, lane)
-        with s.every_row() as i, s.every(width) as (j,):
-            _put_spatial(s, formula, terms, (c, i, j), (first, factor))
-
-
-def _put_spatial(
-    s: Stage,
-    formula: _Formula,
-    terms: Scratch,
-    at: tuple[Expr, Expr, Expr],
-    rest: tuple[Expr, Expr],
-) -> None:
-    first, factor = rest
-    x, dy = (s.operand(place, *at) for place in (0, 1))
-    d = _spatial_d(s, formula, *at)
-    root = formula.root(s, d)
-
-    def term(_: Expr, row: Expr, column: Expr) -> Lane:
-        return lambda lane: terms[difference(row, first), column, lane]
-
-    total = _around(s, at, formula.after, formula.before, term)
-    s.put(s.register(lambda i: dy(i) / root(i) + factor * x(i) * total(i)), *at)
-
-
-# ---------------------------------------------------------------------------- rows
+    over_d = s.register(lambda i: dy(i) / (root(i) * d(i)))
+    return s.register(lambda i: over_d(i) * d(i)), over_d
 
 
 def rows_of(node: Node, place: int, rows: Range) -> Range:
-    """The rows of an operand that some rows of a norm or of its adjoint need."""
-    if node.op in ("lrn", "lrn_dx"):
-        return rows
-    size = integer(node, "size")
-    return clipped(rows[0] - size, rows[1] + size, node.type.shape[2])
+    """The rows of an operand that some rows of the result need."""
+    return rows
 
 
-MAKERS: dict[str, Maker] = {
-    "lrn": _lrn,
-    "lrn_dx": _lrn_dx,
-    "spatial_lrn": _spatial_lrn,
-    "spatial_lrn_dx": _spatial_lrn_dx,
-}
+MAKERS: dict[str, Maker] = {"lrn": _lrn, "lrn_dx": _lrn_dx}

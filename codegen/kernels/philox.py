@@ -5,8 +5,9 @@ from typing import Any
 
 from tvm import tirx
 
+from codegen.kernels.attributes import integer
 from codegen.kernels.math import kept
-from codegen.kernels.writer import Lane, Position, integer
+from codegen.kernels.writer import Lane, Position
 from codegen.layout import LANES
 from codegen.loops import Expr
 from ir.graph import Node

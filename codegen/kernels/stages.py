@@ -10,11 +10,12 @@ from typing import Any
 
 from tvm import tirx
 
-from codegen.kernels import copy, loss, norm, reduce, window
-from codegen.kernels.grouping import Group, Grouping, Access, access_of
+from codegen.kernels import copy, loss, norm, reduce, spatial_norm, window
+from codegen.kernels.grouping import Access, Group, Grouping, access_of
+from codegen.kernels.memory import Home
 from codegen.kernels.pointwise import RULES
 from codegen.kernels.stage import Maker, Range, Stage, difference, largest, least, nested
-from codegen.kernels.writer import Built, Home, Lane, Position, Writer
+from codegen.kernels.writer import Built, Lane, Position, Writer
 from codegen.layout import LANES, blocks
 from codegen.loops import Expr
 from codegen.targets import Target
@@ -24,11 +25,12 @@ from ir.type import DType
 MAKERS: dict[str, Maker] = {
     **window.MAKERS,
     **norm.MAKERS,
+    **spatial_norm.MAKERS,
     **reduce.MAKERS,
     **loss.MAKERS,
     **copy.MAKERS,
 }
-_ROWS = {op: window.rows_of for op in window.MAKERS} | {op: norm.rows_of for op in norm.MAKERS}
+_ROWS = {op: family.rows_of for family in (window, norm, spatial_norm) for op in family.MAKERS}
 _BAND = 2**17  # floats of one value that a band should hold: it stays in the L2 until it is read
 
 

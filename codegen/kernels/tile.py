@@ -11,9 +11,13 @@ from itertools import product
 
 from tvm import tirx
 
-from codegen.kernels.writer import Lane, Scratch, Writer
+from codegen.kernels.memory import Scratch
+from codegen.kernels.writer import Lane, Writer
 from codegen.layout import LANES
 from codegen.loops import Expr
+
+ENOUGH = 1.75
+"""Multiply-adds per load that keep the arithmetic busy."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,16 @@ def pieces(total: int, most: int) -> list[Run]:
 
 
 def best_shape(accumulators: int, rows: int, columns: int) -> tuple[int, int]:
-    """The (rows, columns) of a tile that does most per load, for a result of this extent."""
-    shapes = [(r, accumulators // r) for r in (4, 8, 16, 2, 1) if r <= accumulators]
+    """The (rows, columns) of a tile that does enough per load, for a result of this extent.
+
+    Among such tiles the highest, as it reads each vector for most rows.
+    """
+    shapes = [(r, accumulators // r) for r in (8, 4, 16, 2, 1) if r <= accumulators]
 
     def work_per_load(shape: tuple[int, int]) -> float:
         r = rows / sum(run.count for run in pieces(rows, shape[0]))
         c = columns / sum(run.count for run in pieces(columns, shape[1]))
-        return r * c / (r + c)
+        return min(ENOUGH, r * c / (r + c))
 
     return max(shapes, key=work_per_load)
 
@@ -74,12 +81,20 @@ class Tile:
 
     def add(self, scalars: Sequence[Expr], vectors: Sequence[Lane | None]) -> None:
         """sums[m, n] += scalars[m] * vectors[n]; nothing where a vector is None."""
-        w = self._w
-        rows = [tirx.Broadcast(w.let(scalar, "float32"), LANES) for scalar in scalars]
-        columns = [vector and w.let(vector(VECTOR), f"float32x{LANES}") for vector in vectors]
+        rows = [tirx.Broadcast(self._w.let(scalar, "float32"), LANES) for scalar in scalars]
+        self._multiply(rows, [vector and self._held(vector) for vector in vectors])
+
+    def multiply(self, rows: Sequence[Lane], columns: Sequence[Lane]) -> None:
+        """sums[m, n] += rows[m] * columns[n], lane by lane."""
+        self._multiply([self._held(row) for row in rows], [self._held(v) for v in columns])
+
+    def _held(self, vector: Lane) -> Expr:
+        return self._w.let(vector(VECTOR), f"float32x{LANES}")
+
+    def _multiply(self, rows: Sequence[Expr], columns: Sequence[Expr | None]) -> None:
         for (m, n), total in self._sums.items():
             if columns[n] is not None:
-                w.store(total, total[VECTOR] + rows[m] * columns[n], VECTOR)
+                self._w.store(total, total[VECTOR] + rows[m] * columns[n], VECTOR)
 
     def keep(self, array: Scratch, at: At) -> None:
         """Store every sum in an array."""

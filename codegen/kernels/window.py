@@ -5,50 +5,22 @@ from contextlib import contextmanager
 
 from tvm import tirx
 
-from codegen.kernels.math import f32
+from codegen.kernels.geometry import Geometry, Taps
+from codegen.kernels.math import f32, is_nan
 from codegen.kernels.stage import (
     Maker,
     Range,
     Stage,
-    clipped,
     difference,
-    floored,
     largest,
     least,
 )
-from codegen.kernels.writer import Lane, integers
+from codegen.kernels.writer import Lane
 from codegen.layout import LANES
 from codegen.loops import Expr
 from ir.graph import Node
 
-Taps = tuple[Range, Range]
 _LOWEST = float("-inf")
-
-
-class _Geometry:
-    """Where windows lie on the image `size`."""
-
-    def __init__(self, node: Node, size: tuple[int, ...]) -> None:
-        self.size = size
-        self.window, self.stride = integers(node, "window"), integers(node, "stride")
-        pad = integers(node, "pad")
-        self.before = pad[0], pad[2]
-
-    def pixels(self, axis: int, window: Expr) -> Range:
-        """The pixels of one window along an axis."""
-        start = window * self.stride[axis] - self.before[axis]
-        return clipped(start, start + self.window[axis], self.size[axis])
-
-    def windows(self, axis: int, pixels: Range, count: int) -> Range:
-        """The windows that meet some pixels."""
-        low, high = (pixel + self.before[axis] for pixel in pixels)
-        stride = self.stride[axis]
-        first = floored(largest(low - self.window[axis] + stride, 0), stride)
-        return clipped(first, floored(high + stride - 1, stride), count)
-
-    def taps(self, i: Expr, j: Expr) -> Taps:
-        """The pixels of a window."""
-        return self.pixels(0, i), self.pixels(1, j)
 
 
 @contextmanager
@@ -74,7 +46,7 @@ def _fold(s: Stage, taps: Taps, at: Expr, start: float, step: Callable[[Expr, Ex
 
 def _larger(a: Expr, b: Expr) -> Expr:
     """The maximum; NaN if there is one."""
-    return tirx.Select(tirx.any(b > a, b != b), b, a)
+    return tirx.Select(tirx.any(b > a, is_nan(b)), b, a)
 
 
 def _count(taps: Taps) -> Expr:
@@ -84,7 +56,7 @@ def _count(taps: Taps) -> Expr:
 
 def _pool(s: Stage, fold: Callable[[Taps, Expr], Lane]) -> None:
     channels, _, across = s.node.type.shape[1:]
-    geometry = _Geometry(s.node, s.node.inputs[0].type.shape[2:])
+    geometry = Geometry(s.node, s.node.inputs[0].type.shape[2:])
     with s.every(channels) as (c,), s.every_row() as i, s.every(across) as (j,):
         s.put(fold(geometry.taps(i, j), c), c, i, j)
 
@@ -105,12 +77,12 @@ def _avg_pool(s: Stage) -> None:
 
 
 def _scatter(
-    s: Stage, dy: int, share: Callable[[_Geometry, Expr, Expr, Expr, "_Plane"], None]
+    s: Stage, dy: int, share: Callable[[Geometry, Expr, Expr, Expr, "_Plane"], None]
 ) -> None:
     """For every window that meets the rows asked for, `share` adds to the pixels of a plane."""
     w, channels = s.writer, s.node.type.shape[1]
     down, across = s.node.inputs[dy].type.shape[2:]
-    geometry = _Geometry(s.node, s.node.type.shape[2:])
+    geometry = Geometry(s.node, s.node.type.shape[2:])
     plane = _Plane(s)
     first, end = geometry.windows(0, s.rows, down)
     with s.every(channels) as (c,):
@@ -157,7 +129,7 @@ class _Plane:
 def _max_pool_dx(s: Stage) -> None:
     rule = _to_first if s.node.attrs["ties"] == "first" else _to_all
 
-    def share(geometry: _Geometry, c: Expr, i: Expr, j: Expr, plane: _Plane) -> None:
+    def share(geometry: Geometry, c: Expr, i: Expr, j: Expr, plane: _Plane) -> None:
         taps = geometry.taps(i, j)
         most = _fold(s, taps, c, _LOWEST, _larger)
         dy = s.register(s.operand(1, c, i, j))
@@ -190,7 +162,7 @@ def _to_first(s: Stage, taps: Taps, c: Expr, most: Lane, dy: Lane, plane: _Plane
 
 
 def _avg_pool_dx(s: Stage) -> None:
-    def share(geometry: _Geometry, c: Expr, i: Expr, j: Expr, plane: _Plane) -> None:
+    def share(geometry: Geometry, c: Expr, i: Expr, j: Expr, plane: _Plane) -> None:
         taps = geometry.taps(i, j)
         dy = s.operand(0, c, i, j)
         part = s.register(lambda lane: dy(lane) / _count(taps))
@@ -207,14 +179,14 @@ def rows_of(node: Node, place: int, rows: Range) -> Range:
     """The rows of an operand that some rows of a pool or of its adjoint need."""
     shape, operand = node.type.shape, node.inputs[place].type.shape
     if node.op in ("max_pool", "avg_pool"):
-        return _spanned(_Geometry(node, operand[2:]), rows)
-    geometry = _Geometry(node, shape[2:])
+        return _spanned(Geometry(node, operand[2:]), rows)
+    geometry = Geometry(node, shape[2:])
     down = node.inputs[-1].type.shape[2]
     windows = geometry.windows(0, rows, down)
     return windows if place == len(node.inputs) - 1 else _spanned(geometry, windows)
 
 
-def _spanned(geometry: _Geometry, windows: Range) -> Range:
+def _spanned(geometry: Geometry, windows: Range) -> Range:
     first, end = windows
     return geometry.pixels(0, first)[0], geometry.pixels(0, end - 1)[1]
 

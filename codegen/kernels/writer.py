@@ -15,6 +15,7 @@ from typing import Any
 
 from tvm import ir, tirx
 
+from codegen.kernels.memory import Home, Scratch
 from codegen.layout import LANES, physical_bytes, physical_shape
 from codegen.loops import Expr, Loops
 from codegen.targets import Target
@@ -33,55 +34,6 @@ class Built:
 
     function: Any
     scratch: int
-
-
-class Scratch:
-    """An array of floats of one thread's own; it holds garbage at the start of every task."""
-
-    def __init__(self, memory: Any, base: Expr, shape: Sequence[int]) -> None:
-        self._memory, self._base, self.shape = memory, base, tuple(shape)
-
-    def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
-        return self._memory[self.place(indices)]
-
-    def place(self, indices: Sequence[Expr]) -> Expr:
-        """Where in the thread's memory an element lies."""
-        flat: Expr = 0
-        for index, extent in zip(indices, self.shape, strict=True):
-            flat = flat * extent + index
-        return self._base + flat
-
-
-class Home:
-    """Where a value of the region lies once it has been computed: its buffer, or scratch.
-
-    Scratch may hold one block only, and of axis 2 only some rows, from `first` on.
-    """
-
-    def __init__(
-        self, writer: "Writer", array: Any, *, one_block: bool = False, first: Expr = 0
-    ) -> None:
-        self._writer, self._array = writer, array
-        self._one_block, self._first = one_block, first
-
-    def load(self, *index: Expr) -> Expr:
-        """The element at (block, ..., lane); at () for a scalar."""
-        return self._array[self._within(index)]
-
-    def store(self, value: Expr, *index: Expr) -> None:
-        """Set the element there."""
-        if isinstance(self._array, Scratch):
-            self._writer.put(self._array, value, *self._within(index))
-        else:
-            self._writer.store(self._array, value, *self._within(index))
-
-    def _within(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        if not index:
-            return (0,)
-        block, *rest = index
-        if len(rest) == 4:
-            rest[1] = rest[1] - self._first
-        return tuple(rest) if self._one_block else (block, *rest)
 
 
 class Writer(Loops):
@@ -137,7 +89,7 @@ class Writer(Loops):
 
     def put(self, array: Scratch, value: Expr, *indices: Expr) -> None:
         """array[indices] = value"""
-        self.store(self._memory, value, array.place(indices))
+        array.store(self, value, *indices)
 
     def built(self, *, noalias: bool = False) -> Built:
         """Finish. `noalias` promises that no two arguments share memory."""
@@ -177,20 +129,6 @@ class Writer(Loops):
 def constant(node: Node) -> Expr:
     """The value of a constant leaf."""
     return tirx.const(node.attrs["value"], TIR_DTYPE[node.type.dtype])
-
-
-def integer(node: Node, name: str) -> int:
-    """An attribute that is an integer."""
-    value = node.attrs[name]
-    assert isinstance(value, int)
-    return value
-
-
-def integers(node: Node, name: str) -> Sequence[int]:
-    """An attribute that is a tuple."""
-    value = node.attrs[name]
-    assert isinstance(value, tuple)
-    return value
 
 
 Rule = Callable[["Position", Node], Lane]

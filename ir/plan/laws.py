@@ -201,6 +201,8 @@ def _initial(path: str, state: State) -> Complaints:
         yield f"{path}.value: got {state.value}, expected a finite number"
     if not 0 <= state.std < float("inf"):
         yield f"{path}.std: got {state.std}, expected a finite number of at least 0"
+    if not isfinite(state.rate) or (state.kind == "state" and state.rate != 1):
+        yield f"{path}.rate: got {state.rate}, expected a finite number, 1 unless a parameter's"
     if state.std and state.tensor.dtype != "f32":
         yield f"{path}.std: got {state.std}, expected 0 for {state.tensor.dtype}"
 
@@ -223,7 +225,7 @@ def _pieces(plan: Plan) -> Complaints:
 
 
 def _kind(state: State) -> tuple[object, ...]:
-    return state.kind, state.whole, state.value, state.std, state.tensor.dtype
+    return state.kind, state.whole, state.value, state.std, state.rate, state.tensor.dtype
 
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]

@@ -46,6 +46,7 @@ class State(Record, frozen=True):
 
     `logical` is its name in checkpoints, `whole` the shape there, `start` where this piece
     begins. At the start it is drawn from N(value, std^2), or filled with `value` where std is 0.
+    `rate` multiplies the learning rate of a parameter; of other states it is 1.
     """
 
     tensor: Tensor
@@ -55,6 +56,7 @@ class State(Record, frozen=True):
     start: tuple[int, ...]
     value: float
     std: float
+    rate: float
 
 
 class Feed(Record, frozen=True):
