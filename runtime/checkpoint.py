@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from ir.command import Error
-from ir.plan import write_whole
+from ir.plan import one_line, write_whole
 from runtime.packing import Array
 from runtime.state import States
 
@@ -126,7 +126,7 @@ def load(path: Path, states: States, *, parameters_only: bool = False) -> Counte
     except OSError as error:
         raise Error(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise Error(f"{path}: {error}") from error
+        raise Error(f"{path}: {one_line(str(error))}") from error
     return counters
 
 

@@ -5,7 +5,7 @@ value at a fixed offset, and for each program one total order of steps. `records
 it, `laws` what must hold; `read` refuses a file that breaks one.
 """
 
-from ir.plan.file import check, encode, folder, read, write, write_whole
+from ir.plan.file import check, encode, folder, one_line, read, write, write_whole
 from ir.plan.records import (
     ALIGNMENT,
     ITEM_BYTES,
@@ -45,6 +45,7 @@ __all__ = [
     "check",
     "encode",
     "folder",
+    "one_line",
     "read",
     "write",
     "write_whole",

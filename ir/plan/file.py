@@ -105,7 +105,7 @@ def read(path: Path, *, files: bool = True) -> Plan:
     except OSError as error:
         raise Error(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise Error(f"{path}: {error}") from error
+        raise Error(f"{path}: {one_line(str(error))}") from error
     check(plan, folder(path) if files else None, str(path))
     return plan
 
@@ -114,7 +114,12 @@ def check(plan: Plan, directory: Path | None, name: str = "plan.json") -> None:
     """Raise Error for the first law that the plan breaks; files lie in `directory`, if any."""
     complaint = next(laws.complaints(plan, directory), None)
     if complaint is not None:
-        raise Error(f"{name}: {complaint}")
+        raise Error(f"{name}: {one_line(complaint)}")
+
+
+def one_line(text: str) -> str:
+    """The text with what cannot be printed escaped: names in files may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _parse(text: bytes) -> Any:
