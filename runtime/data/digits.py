@@ -16,7 +16,7 @@ CLASSES = 10
 VALIDATION = 300
 WHITE = 16  # in the scans
 
-RECIPE = Recipe(rate=0.001, epochs=14, drops=(10,), batch="batch 32 suits a short run")
+RECIPE = Recipe(rate=0.004, epochs=20, drops=(15,), batch="batch 32 suits a short run")
 
 
 def digits(size: int) -> Dataset:

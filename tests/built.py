@@ -1,0 +1,45 @@
+"""Plans of small networks, built once per session by the commands that a user types."""
+
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from tests.commands import ROOT, Finished
+from tests.plans import new_folder
+
+SMALL = ("--batch", "20", "--width", "0.125", "--image", "64", "--classes", "10")
+"""Of AlexNet; 20 images leave lanes of their second block of 16 empty."""
+
+TWO, ONE = "cpu:0,cpu:1", "cpu:0"
+
+
+@lru_cache
+def built(network: tuple[str, ...] = SMALL, devices: str = TWO) -> Path:
+    """The folder where `frontend.alexnet | codegen.build` was run, with `network.ir` kept."""
+    folder = new_folder()
+    text = finished("frontend.alexnet", *network, cwd=folder).out
+    (folder / "network.ir").write_text(text)
+    finished("codegen.build", "--devices", devices, given=text, cwd=folder)
+    return folder
+
+
+def finished(module: str, *arguments: str, cwd: Path, given: str = "") -> Finished:
+    """Run `python -m MODULE` in a folder, with kernels cached for this session; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TANDEM_CACHE": str(_cache())},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@lru_cache
+def _cache() -> Path:
+    return new_folder()
