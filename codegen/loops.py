@@ -4,7 +4,7 @@ A kernel is one PrimFunc over raw pointers. TVMScript would have to be parsed, w
 than compiling it; nodes are built directly instead.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 

@@ -84,7 +84,7 @@ def later_step(plan: Plan) -> tuple[Plan, str]:
     first, *others = plan.programs["train"].steps
     assert isinstance(first, Run)
     assert isinstance(others[0], Run)
-    name, other = (f"{', '.join(s.writes)} on dev{s.device}" for s in (first, others[0]))
+    other = f"{', '.join(others[0].writes)} on dev{others[0].device}"
     new = train(plan, steps=(others[0], first, *others[1:]))
     return new, f"train: steps: {other} now first"
 

@@ -96,7 +96,8 @@ def lively(graph: Graph) -> Values:
     values["shift"] = random.normal(0, 5, values["shift"].shape)
     values["weights"][-2:] = 0.0
     values |= {name: np.asarray(0.01) for name in values if name.endswith(".rate")}
-    values |= {"momentum": np.asarray(0.9), "decay": np.asarray(0.0005)}
+    values |= {"momentum": np.asarray(0.9), "decay": np.asarray(0.05)}
+    values["seed"] = np.asarray(3_000_000_019, np.uint32)
     return {name: _single(value) for name, value in values.items()}
 
 

@@ -119,4 +119,4 @@ def test_twenty_full_size_steps_follow_pytorch_s(torch: Any) -> None:
     apart = np.abs(ours - theirs) / theirs
     shown = ", ".join(f"{a:.5f}/{b:.5f}" for a, b in zip(ours, theirs, strict=True))
     assert apart.max() < 1e-3, f"up to {apart.max():.1e} apart: {shown}"
-    assert theirs[-5:].mean() < theirs[:5].mean() / 2, f"too little moved: {shown}"
+    assert theirs[-5:].mean() < theirs[0] / 2, f"too little moved: {shown}"
