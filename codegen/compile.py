@@ -78,7 +78,7 @@ def _result(future: "Future[Compiled]") -> Compiled:
 
 
 def compile_one(text: str, target: "Target", compiler: str) -> Compiled:
-    """Compile one region program."""
+    """Compile one region program. Raises Error where no rule takes it, or TVM refuses the code."""
     # Only the processes that compile pay for these imports.
     import tvm
 
@@ -86,10 +86,14 @@ def compile_one(text: str, target: "Target", compiler: str) -> Compiled:
 
     built = build(parse(text), target)
     module = tvm.IRModule({"kernel": built.function})
-    executable = tvm.compile(module, target=target.tvm())
     with TemporaryDirectory(prefix="tandem") as folder:
         path = Path(folder) / "kernel.so"
-        executable.export_library(str(path), cc=compiler, workspace_dir=folder)
+        try:
+            executable = tvm.compile(module, target=target.tvm())
+            executable.export_library(str(path), cc=compiler, workspace_dir=folder)
+        except Exception as error:
+            # Whatever TVM or the linker raises: the region says which kernel it was.
+            raise Error(f"TVM cannot compile this region: {error}\n{text}") from None
         return Compiled(path.read_bytes(), built.scratch)
 
 
