@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 
 from frontend.alexnet import alexnet
+from ir.cost import bytes_moved, flops
 from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.type import Device
 from passes.context import Context
 from passes.lifetime import Lifetimes
 from passes.pipeline import EVALUATE, TRAIN, run_passes
-from passes.schedule import is_scheduled
+from passes.regions import Regions
+from passes.schedule import FLOPS_PER_BYTE, is_scheduled
 from tests.closeness import assert_same_results
 from tests.counts import cases
 from tests.graphs import feeds, networks
@@ -57,18 +59,29 @@ def check_laws(graph: Graph) -> None:
         readers = [user for user in graph.uses()[pair.leaf] if user is not pair.value]
         region = graph.note("region")
         assert all(region[reader] <= region[pair.value] for reader in readers), pair.leaf.name
-    _check_promptness(graph)
+    _check_no_device_idles(graph)
     rendezvous(graph)
 
 
-def _check_promptness(graph: Graph) -> None:
-    """Between a transfer and the region it takes from stand only other transfers."""
-    region = graph.note("region")
-    by_number = {number: node for node, number in region.items()}
-    for node in graph.nodes:
-        if node.op == "transfer" and node.inputs[0] in region:
-            between = range(region[node.inputs[0]] + 1, region[node])
-            assert all(by_number[number].op == "transfer" for number in between), node.name
+def _check_no_device_idles(graph: Graph) -> None:
+    """In a run of this order, nothing that comes later could have begun earlier."""
+    regions, free = Regions(graph), dict.fromkeys(graph.devices(), 0)
+    done: dict[int, int] = {}
+
+    def start(region: int) -> int:
+        node = regions.nodes[region][0]
+        waits = [done[before] for before in regions.before[region]]
+        return max([free[side] for side in _sides(node)] + waits)
+
+    order = sorted(regions.nodes)
+    for place, region in enumerate(order):
+        begins, nodes = start(region), regions.nodes[region]
+        for later in order[place + 1 :]:
+            if regions.before[later] <= done.keys():
+                assert start(later) >= begins, (nodes[0].name, regions.nodes[later][0].name)
+        cost = sum(max(flops(n), FLOPS_PER_BYTE * bytes_moved(n)) for n in nodes)
+        done[region] = begins + cost
+        free.update(dict.fromkeys(_sides(nodes[0]), begins + cost))
 
 
 @cases(full=200, sample=30)
