@@ -151,8 +151,13 @@ def test_an_interrupt_stops_all_and_is_raised(towers: Executor) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
 
-    with pytest.raises(KeyboardInterrupt):
-        towers.run("train", watch)
+    # A shell starts its background jobs with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            towers.run("train", watch)
+    finally:
+        signal.signal(signal.SIGINT, before)
     towers.states.initialise(7)
     results(towers, 2)
 
