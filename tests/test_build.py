@@ -127,7 +127,7 @@ def options(devices: int, accumulate: int = 1) -> Options:
 # ---------------------------------------------------------------------------- what is built
 
 
-@cases(full=300, sample=6)
+@cases(full=60, sample=6)
 @given(networks())
 def test_generated_plans_keep_the_laws(graph: Graph) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -152,7 +152,7 @@ def check_steps(assembled: Assembled) -> None:
         assert print_graph(parse(text.decode())).encode() == text
 
 
-@cases(full=60, sample=2)
+@cases(full=12, sample=2)
 @given(networks())
 def test_generated_plans_equal_the_oracle(
     tmp_path_factory: pytest.TempPathFactory, graph: Graph

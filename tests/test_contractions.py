@@ -236,7 +236,7 @@ def random_values(graph: Graph, rng: Random) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("op", OPS)
-@cases(full=60, sample=2)
+@cases(full=12, sample=2)
 @given(seed=SEEDS)
 def test_any_small_contraction_equals_the_oracle(op: str, seed: int) -> None:
     rng = Random(seed)
@@ -246,7 +246,7 @@ def test_any_small_contraction_equals_the_oracle(op: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-@cases(full=60, sample=2)
+@cases(full=12, sample=2)
 @given(seed=SEEDS)
 def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
     rng = Random(seed)
@@ -256,7 +256,7 @@ def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
-@cases(full=100, sample=5)
+@cases(full=25, sample=5)
 @given(op=st.sampled_from(OPS), seed=SEEDS)
 def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None:
     rng = Random(seed)

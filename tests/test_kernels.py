@@ -68,7 +68,7 @@ def check(kernel: Kernel, feeds: dict[str, Array], bound: float) -> dict[str, Ar
 
 
 @pytest.mark.parametrize("op", OPS)
-@cases(full=60, sample=2)
+@cases(full=12, sample=2)
 @given(seed=SEEDS, batch=st.sampled_from((0, 15, 16, 17, 33)))
 def test_ops(op: str, seed: int, batch: int) -> None:
     case = draw_case(op, Random(seed), exact=True)
@@ -102,7 +102,7 @@ def test_nan_is_not_hidden(op: str) -> None:
 # ---------------------------------------------------------------------------- regions
 
 
-@cases(full=300, sample=6)
+@cases(full=60, sample=6)
 @given(graph=networks(), seed=SEEDS, devices=st.sampled_from((1, 2)))
 def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
     rng = Random(seed)
@@ -127,7 +127,7 @@ def _regions(graph: Graph, devices: int) -> list[Graph]:
     return list(found.values())
 
 
-@cases(full=100, sample=4)
+@cases(full=25, sample=4)
 @given(seed=SEEDS, batch=st.sampled_from((1, 16, 19)))
 def test_bands_of_rows(seed: int, batch: int) -> None:
     """Images so large that a block is cut into rows, which overlap."""
@@ -138,7 +138,7 @@ def test_bands_of_rows(seed: int, batch: int) -> None:
     check(kernel, random_values(graph, rng), 32 * BOUND)
 
 
-@cases(full=500, sample=10)
+@cases(full=80, sample=10)
 @given(seed=SEEDS)
 def test_any_program_is_a_region(seed: int) -> None:
     rng = Random(seed)
@@ -182,7 +182,7 @@ def _leaf(name: str, *shape: int, dtype: DType = DType.F32) -> Node:
 # ---------------------------------------------------------------------------- memory
 
 
-@cases(full=100, sample=6)
+@cases(full=25, sample=6)
 @given(seed=SEEDS)
 def test_pointwise_kernels_work_in_place(seed: int) -> None:
     rng = Random(seed)

@@ -137,7 +137,7 @@ def test_a_change_is_named_and_nothing_else(
     assert words in line
 
 
-@cases(full=300, sample=10)
+@cases(full=60, sample=10)
 @given(SEEDS)
 def test_generated_plans_are_equal_or_differ(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
