@@ -56,7 +56,7 @@ class ConvDwFew:
         self.down, self.across = axes(
             Forward, node, self.dy.type.shape[2:], self.x.type.shape[2:], self.window
         )
-        self.rows = min(4, target.accumulators)
+        self.rows = next(n for n in (4, 2, 1) if n <= target.accumulators)  # they divide 16
         self.taps = target.accumulators // self.rows
         self.rest = self.x.type.shape[0] % LANES
 
