@@ -6,15 +6,19 @@ RUN := run
 # Twice quiet: warnings about the machine's own pip configuration are not ours to print.
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 EDITABLE := --no-build-isolation --editable
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --fork-strategy fewest \
+    --custom-compile-command "make lock"
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help setup train test test-all test-torch lint types format lock clean
+.PHONY: help setup cuda train test test-all test-torch lint types format lock clean
 
 help:        ## this list
 	sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' Makefile | expand -t 20
 
 setup: .venv/ready  ## a private .venv with exactly what requirements.lock says
+
+cuda: .venv/cuda  ## add what CUDA builds need without a toolkit, and GPUs to run them
 
 train: setup  ## compile the paper's net for two devices and train it for about five minutes
 	mkdir -p $(RUN)
@@ -45,11 +49,13 @@ format: setup  ## let ruff mend what it can
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format
 
-lock:        ## bring requirements.lock up to date with pyproject.toml
+lock:        ## bring both locks up to date with pyproject.toml
 	command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	$(UV) pip compile --quiet --universal --generate-hashes --fork-strategy fewest \
-	    --extra demo --extra plot --extra dev \
-	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra plot --extra dev --output-file requirements.lock pyproject.toml
+	$(PYTHON) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	    print(*project["optional-dependencies"]["cuda"], sep="\n")' \
+	    | $(COMPILE) --python-version 3.11 --constraint requirements.lock \
+	    --output-file requirements-cuda.lock -
 
 clean:       ## remove .venv and caches, keep plans and runs (run/)
 	rm -rf .venv .*_cache .hypothesis *.egg-info
@@ -65,6 +71,10 @@ clean:       ## remove .venv and caches, keep plans and runs (run/)
 
 .venv/ready: .venv/locked pyproject.toml
 	$(PIP) install --no-deps --no-index $(EDITABLE) .
+	touch $@
+
+.venv/cuda: requirements-cuda.lock .venv/ready
+	$(PIP) install --no-compile --require-hashes --requirement requirements-cuda.lock
 	touch $@
 
 # PyTorch's builds differ from machine to machine, so its hash cannot be locked; the versions of

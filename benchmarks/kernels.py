@@ -49,13 +49,16 @@ def main() -> None:
 
 def regions(batch: int, only: str) -> Iterator[Graph]:
     """The different contraction regions of a training step on two devices."""
+    from codegen.layout import layout_of
     from codegen.programs import lower
     from codegen.steps import Call, steps
     from frontend.alexnet import alexnet
     from passes.context import Context
 
-    lowered = lower(alexnet(batch), Context(2), lambda name: lambda *pass_: None)
-    calls = (step for step in steps(lowered.programs["train"]) if isinstance(step, Call))
+    layout = layout_of("cpu")
+    lowered = lower(alexnet(batch), Context(2), layout, lambda name: lambda *pass_: None)
+    train = lowered.programs["train"]
+    calls = (step for step in steps(train, layout) if isinstance(step, Call))
     for region in dict.fromkeys(call.region.graph for call in calls):
         op = next(node.op for node in region.nodes if node.inputs)
         if op.startswith(KINDS) and op.startswith(only):
@@ -67,7 +70,6 @@ def kernel(region: Graph, threads: int) -> Turn:
     import tvm
 
     from codegen.kernels import build
-    from codegen.layout import physical_bytes
     from codegen.targets import cpu
 
     target = cpu()
@@ -75,7 +77,7 @@ def kernel(region: Graph, threads: int) -> Turn:
     module = tvm.compile(tvm.IRModule({"kernel": built.function}), target=target.tvm())
     leaves = region.leaves("input", "state")
     sizes = [built.scratch * threads + 64]
-    sizes += [physical_bytes(node.type) for node in (*leaves, *region.outputs)]
+    sizes += [target.layout.bytes(node.type) for node in (*leaves, *region.outputs)]
     memories = [_memory(size) for size in sizes]
     pointers = [ctypes.c_void_p(memory.ctypes.data) for memory in memories]
     function = module["kernel"]

@@ -24,7 +24,7 @@ from benchmarks.peers import MODES, torch_step
 from ir.command import Error, run
 from ir.op import Array
 from ir.plan import Feed, folder, read
-from runtime.executor import Executor
+from runtime.devices import open_executor
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 OURS = "tandem"
@@ -127,7 +127,7 @@ def _work(options: argparse.Namespace) -> None:
 def _our_step(path: str, threads: int) -> Callable[[], None]:
     """A step of a plan on random images, the host's part (feeding them) included."""
     plan = read(Path(path))
-    executor = Executor(plan, folder(Path(path)), threads=threads)
+    executor = open_executor(plan, folder(Path(path)), threads=threads)
     executor.states.initialise(seed=0)
     feeds = {feed.logical: _value(feed) for feed in plan.programs["train"].feeds}
     packed = {name: executor.pack("train", name, value) for name, value in feeds.items()}

@@ -52,52 +52,57 @@ class Assembled:
 def assemble(network: Graph, options: Options) -> Assembled:
     """Build a plan. Raises Error for a network that no plan can be made of."""
     context = Context(len(options.binding), accumulate=options.accumulate, say=to_stderr)
-    target, lowered = options.target, lower(network, context, options.watch)
-    calls = {name: list(steps(graph)) for name, graph in lowered.programs.items()}
+    target = options.target
+    lowered = lower(network, context, target.layout, options.watch)
+    calls = {name: list(steps(graph, target.layout)) for name, graph in lowered.programs.items()}
     all_calls = [step for program in calls.values() for step in program if isinstance(step, Call)]
     keys = {call: key_of(call.region.graph, target) for call in all_calls}
     regions = {keys[call]: call.region for call in all_calls}
     texts = {key: print_graph(region.graph) for key, region in regions.items()}
     compiled, cached = compile_all(texts, target, options.cache)
-    library = _runtime_library()
+    library = _runtime_library() if target.kind == "cpu" else {}
     plan = Plan(
         version=VERSION,
         name=network.name,
-        target={"kind": target.kind, "mtriple": target.mtriple, "mcpu": target.mcpu},
+        target=target.facts(),
         versions=versions(),
         binding=options.binding,
         accumulate=options.accumulate,
-        library={RUNTIME_LIBRARY: hashlib.sha256(library).hexdigest()},
+        library={file: hashlib.sha256(content).hexdigest() for file, content in library.items()},
         devices=tuple(map(Device, lowered.arenas, lowered.lower_bounds)),
         kernels={
-            key: emit.kernel(region, f"lib/{key}.so", compiled[key])
+            key: emit.kernel(region, key, compiled[key], target.layout)
             for key, region in regions.items()
         },
-        states=emit.states(lowered),
+        states=emit.states(lowered, target.layout),
         programs={
-            name: emit.program(graph, calls[name], keys, _batch(network))
+            name: emit.program(graph, calls[name], keys, target.layout, _batch(network))
             for name, graph in lowered.programs.items()
         },
     )
     check(plan, None)
-    files = {RUNTIME_LIBRARY: library} | _files(lowered, texts, compiled)
-    return Assembled(plan, files, lowered.programs, cached)
+    files = _files(lowered, texts, compiled)
+    return Assembled(plan, library | files, lowered.programs, cached)
 
 
 def _files(
     lowered: Lowered, texts: Mapping[str, str], compiled: Mapping[str, Compiled]
 ) -> dict[str, bytes]:
-    files = {f"lib/{key}.so": kernel.library for key, kernel in compiled.items()}
+    files = {
+        emit.file_name(key, suffix): content
+        for key, kernel in compiled.items()
+        for suffix, content in kernel.files.items()
+    }
     files |= {f"kernels/{key}.ir": text.encode() for key, text in texts.items()}
     return files | {f"{n}.ir": print_graph(g).encode() for n, g in lowered.programs.items()}
 
 
-def _runtime_library() -> bytes:
-    """TVM's small runtime, which kernels call for threads."""
+def _runtime_library() -> dict[str, bytes]:
+    """TVM's small runtime, which kernels for CPUs call for threads."""
     found = find_spec("tvm")
     assert found is not None
     assert found.origin is not None
-    return (Path(found.origin).parent / "lib" / "libtvm_runtime.so").read_bytes()
+    return {RUNTIME_LIBRARY: (Path(found.origin).parent / RUNTIME_LIBRARY).read_bytes()}
 
 
 def _batch(network: Graph) -> int:

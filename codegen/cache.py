@@ -1,30 +1,45 @@
-"""Compiled kernels on disk: `KEY.so` beside `KEY.json`, which holds its hash.
+"""Compiled kernels on disk: their files, such as `KEY.so`, beside `KEY.json` with their hashes.
 
 The folder belongs to the user alone, since what lies in it gets executed. Files are replaced as a
 whole, so that several builds may share it; an entry that is damaged counts as missing.
 """
 
 import hashlib
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from ir.command import Error
-from ir.plan import write_whole
+from ir.plan import Launch, Record, write_whole
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A shared library that exports `kernel`; each thread needs `scratch` bytes of its own."""
+    """A kernel as files by their suffixes.
 
-    library: bytes
+    For a CPU `.so`, which exports `kernel`; for GPUs a binary for each architecture, such as
+    `.sm_80.cubin`, and the source `.cu`. `scratch` and `launches` are as in a plan.
+    """
+
+    files: Mapping[str, bytes]
     scratch: int
+    launches: tuple[Launch, ...] = ()
 
     @property
-    def sha256(self) -> str:
-        """The hash of the library."""
-        return hashlib.sha256(self.library).hexdigest()
+    def sha256(self) -> dict[str, str]:
+        """The hash of each file."""
+        return {s: hashlib.sha256(content).hexdigest() for s, content in self.files.items()}
+
+
+class _Facts(Record, frozen=True):
+    """What `KEY.json` says."""
+
+    sha256: dict[str, str]
+    scratch: int
+    launches: tuple[Launch, ...]
 
 
 class Cache:
@@ -45,20 +60,25 @@ class Cache:
     def get(self, key: str) -> Compiled | None:
         """The kernel of a key, or None if it is missing or damaged."""
         try:
-            facts = json.loads((self._folder / f"{key}.json").read_bytes())
-            found = Compiled((self._folder / f"{key}.so").read_bytes(), int(facts["scratch"]))
-            return found if found.sha256 == facts["sha256"] else None
-        except (OSError, ValueError, KeyError, TypeError):
+            facts = msgspec.json.decode(self._path(key, ".json").read_bytes(), type=_Facts)
+            files = {suffix: self._path(key, suffix).read_bytes() for suffix in facts.sha256}
+        except (OSError, ValueError, msgspec.DecodeError):
             return None
+        found = Compiled(files, facts.scratch, facts.launches)
+        return found if files and found.sha256 == facts.sha256 else None
 
     def put(self, key: str, kernel: Compiled) -> None:
         """Keep a kernel. Raises Error when it cannot be written."""
-        facts = {"scratch": kernel.scratch, "sha256": kernel.sha256}
+        facts = _Facts(kernel.sha256, kernel.scratch, kernel.launches)
         try:
-            write_whole(self._folder / f"{key}.so", [kernel.library])
-            write_whole(self._folder / f"{key}.json", [json.dumps(facts).encode()])
+            for suffix, content in kernel.files.items():
+                write_whole(self._path(key, suffix), [content])
+            write_whole(self._path(key, ".json"), [msgspec.json.encode(facts)])
         except OSError as error:
             raise _unusable(self._folder, str(error.strerror)) from error
+
+    def _path(self, key: str, suffix: str) -> Path:
+        return self._folder / f"{key}{suffix}"
 
 
 def default_folder() -> Path:

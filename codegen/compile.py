@@ -1,11 +1,10 @@
-"""From region programs to shared libraries, several at a time.
+"""From region programs to compiled kernels, several at a time.
 
 Each process imports the compiler once and takes one kernel after another. The region travels as
-text, the library comes back as bytes; nothing is pickled but these.
+text, the kernel comes back as bytes and small records; nothing is pickled but these.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -13,17 +12,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from signal import SIG_DFL, SIGINT, signal
-from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from codegen.cache import Cache, Compiled
 from ir.command import Error
+from ir.graph import Graph
 from ir.text import parse
 
 if TYPE_CHECKING:
@@ -51,15 +49,12 @@ def _compile_missing(
 ) -> Iterator[tuple[str, Compiled]]:
     if not regions:
         return
-    compiler = _c_compiler()
     workers = min(len(regions), len(os.sched_getaffinity(0)))
     with (
         _progress(len(regions)) as advance,
         ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool,
     ):
-        futures = {
-            pool.submit(compile_one, text, target, compiler): key for key, text in regions.items()
-        }
+        futures = {pool.submit(compile_one, text, target): key for key, text in regions.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], _result(future)
@@ -77,24 +72,17 @@ def _result(future: "Future[Compiled]") -> Compiled:
         ) from error
 
 
-def compile_one(text: str, target: "Target", compiler: str) -> Compiled:
-    """Compile one region program. Raises Error where no rule takes it, or TVM refuses the code."""
+def compile_one(text: str, target: "Target") -> Compiled:
+    """Compile one region program. Raises Error where it cannot be done."""
     # Only the processes that compile pay for these imports.
-    import tvm
+    from codegen import cpu
+    from codegen.cuda import cubins
 
-    from codegen.kernels import build
-
-    built = build(parse(text), target)
-    module = tvm.IRModule({"kernel": built.function})
-    with TemporaryDirectory(prefix="tandem") as folder:
-        path = Path(folder) / "kernel.so"
-        try:
-            executable = tvm.compile(module, target=target.tvm())
-            executable.export_library(str(path), cc=compiler, workspace_dir=folder)
-        except Exception as error:
-            # Whatever TVM or the linker raises: the region says which kernel it was.
-            raise Error(f"TVM cannot compile this region: {error}\n{text}") from None
-        return Compiled(path.read_bytes(), built.scratch)
+    ways: dict[str, Callable[[Graph, Any], Compiled]] = {
+        "cpu": cpu.compiled,
+        "cuda": cubins.compiled,
+    }
+    return ways[target.kind](parse(text), target)
 
 
 def _follow_parent() -> None:
@@ -106,17 +94,6 @@ def _follow_parent() -> None:
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
-
-
-def _c_compiler() -> str:
-    names = ("cc", "gcc", "clang")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        raise Error(
-            f"no C compiler among {', '.join(names)}; expected one, to link kernels "
-            "(on Debian: apt install gcc)"
-        )
-    return found
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from codegen.cache import Compiled
-from codegen.layout import layout, physical_bytes
+from codegen.layout import Blocked
 from codegen.programs import Lowered
 from codegen.region import Region
 from codegen.steps import Call, Transfer, filled
@@ -16,9 +16,11 @@ from ir.leaf import logical_name, logical_shape, offset_of
 Steps = Sequence[Call | Transfer]
 
 
-def program(graph: Graph, steps: Steps, keys: Mapping[Call, str], batch: int) -> plan.Program:
+def program(
+    graph: Graph, steps: Steps, keys: Mapping[Call, str], layout: Blocked, batch: int
+) -> plan.Program:
     """The record of one program, given its steps and the keys of their kernels."""
-    emitter = _Emitter(graph, keys)
+    emitter = _Emitter(graph, keys, layout)
     return plan.Program(
         batch=batch,
         feeds=tuple(emitter.feed(leaf) for leaf in graph.leaves("input")),
@@ -31,31 +33,44 @@ def program(graph: Graph, steps: Steps, keys: Mapping[Call, str], batch: int) ->
     )
 
 
-def states(lowered: Lowered) -> tuple[plan.State, ...]:
+def states(lowered: Lowered, layout: Blocked) -> tuple[plan.State, ...]:
     """Every parameter and state of the programs, once."""
     found: dict[str, plan.State] = {}
     for graph in lowered.programs.values():
-        emitter = _Emitter(graph, {})
+        emitter = _Emitter(graph, {}, layout)
         for leaf in graph.leaves("param", "state"):
             found.setdefault(leaf.name, emitter.state(leaf))
     return tuple(found.values())
 
 
-def kernel(region: Region, file: str, compiled: Compiled) -> plan.Kernel:
-    """The record of a compiled region."""
+def kernel(region: Region, key: str, compiled: Compiled, layout: Blocked) -> plan.Kernel:
+    """The record of a compiled region; its files are named after `key`."""
     arguments = tuple(
-        plan.Argument(physical_bytes(node.type), _access(new.op))
+        plan.Argument(layout.bytes(node.type), _access(new.op))
         for node, new in zip(region.arguments, _pointers(region.graph), strict=True)
     )
     return plan.Kernel(
-        file=file,
-        sha256=compiled.sha256,
-        symbol="kernel",
-        scratch=compiled.scratch,
+        code=_code(key, compiled),
         arguments=arguments,
         flops=sum(flops(node) for node in region.graph.nodes),
         moved=sum(argument.bytes for argument in arguments),
     )
+
+
+def file_name(key: str, suffix: str) -> str:
+    """Where a file of a kernel lies in the plan's folder: what is loaded in lib/."""
+    return f"{'kernels' if suffix == '.cu' else 'lib'}/{key}{suffix}"
+
+
+def _code(key: str, compiled: Compiled) -> plan.Library | plan.Cubins:
+    binaries = {
+        suffix: plan.Binary(file_name(key, suffix), sha256)
+        for suffix, sha256 in compiled.sha256.items()
+    }
+    if library := binaries.get(".so"):
+        return plan.Library(library.file, library.sha256, "kernel", compiled.scratch)
+    cubins = {s.split(".")[1]: each for s, each in binaries.items() if s.endswith(".cubin")}
+    return plan.Cubins(cubins, compiled.launches, compiled.scratch)
 
 
 def _pointers(region: Graph) -> Iterable[Node]:
@@ -71,8 +86,8 @@ def _access(op: str) -> Literal["read", "write", "update"]:
 class _Emitter:
     """Makes the records of one program; offsets come from its notes."""
 
-    def __init__(self, graph: Graph, keys: Mapping[Call, str]) -> None:
-        self._offsets, self._keys = graph.note("offset"), keys
+    def __init__(self, graph: Graph, keys: Mapping[Call, str], layout: Blocked) -> None:
+        self._offsets, self._keys, self._layout = graph.note("offset"), keys, layout
 
     def step(self, index: int, step: Call | Transfer) -> plan.Run | plan.Move:
         return self._run(index, step) if isinstance(step, Call) else self._move(index, step.node)
@@ -95,7 +110,7 @@ class _Emitter:
             source_offset=self._offsets[source],
             target=_device(node),
             target_offset=self._offsets[node],
-            bytes=physical_bytes(node.type),
+            bytes=self._layout.bytes(node.type),
         )
 
     def tensor(self, node: Node) -> plan.Tensor:
@@ -103,9 +118,9 @@ class _Emitter:
             name=node.name,
             device=_device(node),
             offset=self._offsets[node],
-            bytes=physical_bytes(node.type),
+            bytes=self._layout.bytes(node.type),
             dtype=node.type.dtype.value,  # type: ignore[arg-type]
-            layout=layout(node.type),
+            layout=self._layout.record(node.type),
         )
 
     def feed(self, leaf: Node) -> plan.Feed:

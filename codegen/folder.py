@@ -13,7 +13,10 @@ from pathlib import Path
 from ir.command import Error
 from ir.plan import Plan, encode, folder, write_whole
 
-_OURS = re.compile(r"[a-z0-9_-]+-[0-9a-f]{24}\.(so|ir)|(train|evaluate|accumulate|apply)\.ir")
+_OURS = re.compile(
+    r"[a-z0-9_-]+-[0-9a-f]{24}\.(so|sm_\d+[af]?\.cubin|cu|ir)"
+    r"|libtvm_runtime\.so|(train|evaluate|accumulate|apply)\.ir"
+)
 
 
 def plan_path(out: str) -> Path:
@@ -75,8 +78,8 @@ def _stale(directory: Path, names: set[str]) -> Iterator[Path]:
     """Files of an older plan. Others may be the user's own."""
     for path in (
         *directory.glob("*.ir"),
-        *directory.glob("lib/*.so"),
-        *directory.glob("kernels/*.ir"),
+        *directory.glob("lib/*"),
+        *directory.glob("kernels/*"),
     ):
         if _OURS.fullmatch(path.name) and str(path.relative_to(directory)) not in names:
             yield path

@@ -13,8 +13,6 @@ from tvm import ir, tirx
 Expr = Any
 """A scalar TIR expression, or a Python number."""
 
-LANES = 16
-
 
 class Loops:
     """Collects statements; `with` blocks nest them."""
@@ -39,9 +37,13 @@ class Loops:
 
     def local(self, *shape: int, dtype: str = "float32") -> Any:
         """A small array that becomes registers: index it by constants only, lanes aside."""
-        self._count += 1
         # TVM keeps only "global" arrays below 1 KB off the heap.
-        array = tirx.decl_buffer(shape, dtype, f"r{self._count}", scope="global")
+        return self.allocate(shape, dtype, "global")
+
+    def allocate(self, shape: Sequence[int], dtype: str, scope: str) -> Any:
+        """An array in one of TVM's kinds of memory, until the end of the block."""
+        self._count += 1
+        array = tirx.decl_buffer(shape, dtype, f"r{self._count}", scope=scope)
         self._add(tirx.AllocBuffer(array))
         return array
 
@@ -64,14 +66,20 @@ class Loops:
             yield i
 
     @contextmanager
+    def unrolled(self, extent: int) -> Iterator[Any]:
+        """The same, written out, so that it may index registers."""
+        with self._loop(0, extent, tirx.ForKind.UNROLLED) as i:
+            yield i
+
+    @contextmanager
     def parallel(self, extent: Expr) -> Iterator[Any]:
         """The same, its iterations shared by the threads of the device."""
         with self._loop(0, extent, tirx.ForKind.PARALLEL) as i:
             yield i
 
     @contextmanager
-    def lanes(self, count: int = LANES) -> Iterator[Any]:
-        """One vector instruction for all lanes."""
+    def vector(self, count: int) -> Iterator[Any]:
+        """for i in range(count), as one vector instruction"""
         with self._loop(0, count, tirx.ForKind.VECTORIZED) as i:
             yield i
 
@@ -81,6 +89,23 @@ class Loops:
         with self._nested() as body:
             yield
         self._add(tirx.IfThenElse(condition, _sequence(body), None))
+
+    @contextmanager
+    def launched(self, **extents: int) -> Iterator[list[Any]]:
+        """The body as a GPU kernel, by extents such as `blockIdx_x=8`. Yields the indices."""
+        indices = [self.var(name) for name in extents]
+        with self._nested() as body:
+            yield indices
+        nest = _sequence(body)
+        for index, (name, extent) in zip(indices, extents.items(), strict=True):
+            tag, span = name.replace("_", "."), ir.Range(0, extent)
+            axis = tirx.IterVar(span, index, tirx.IterVar.ThreadIndex, tag)
+            nest = tirx.AttrStmt(axis, "thread_extent", _expr(extent), nest)
+        self._add(nest)
+
+    def barrier(self) -> None:
+        """Wait for all threads of a GPU's block."""
+        self._add(tirx.Evaluate(tirx.call_intrin("int32", "tirx.tvm_storage_sync", "shared")))
 
     @contextmanager
     def _loop(self, begin: Expr, extent: Expr, kind: Any) -> Iterator[Any]:
@@ -102,12 +127,12 @@ class Loops:
 
     # ------------------------------------------------------------------------ the whole
 
-    def function(self, params: Sequence[Any], *, noalias: bool) -> Any:
-        """The PrimFunc `kernel` of what was written."""
+    def function(self, params: Sequence[Any], *, device: int, noalias: bool) -> Any:
+        """The PrimFunc `kernel` of what was written, for a kind of device by DLPack's number."""
         body = _sequence(self._blocks[0])
         # Without a tensor argument nothing tells TVM which device local arrays belong to.
         body = tirx.AttrStmt(ir.StringImm("default"), "device_id", _expr(0), body)
-        body = tirx.AttrStmt(ir.StringImm("default"), "device_type", _expr(1), body)
+        body = tirx.AttrStmt(ir.StringImm("default"), "device_type", _expr(device), body)
         function = tirx.PrimFunc(list(params), body)
         function = function.with_attr("global_symbol", "kernel")
         return function.with_attr("tirx.noalias", noalias)

@@ -20,6 +20,9 @@ DIFFER = 1
 MOST_LINES = 12
 """Lines of one kind before the rest is only counted."""
 
+UNNAMED = ("", "tensor", "code")
+"""Of nested objects, those whose fields are known without their name."""
+
 Items = Mapping[str, Record]
 
 
@@ -103,15 +106,18 @@ def _changes(old: Record, new: Record, ignore: Sequence[str] = ()) -> Iterator[s
 
 
 def _flat(record: Record, ignore: Sequence[str]) -> dict[str, Any]:
-    """The fields, those of nested objects under dotted names."""
+    """The fields, those of nested objects under dotted names, those in lists with their places."""
     flat: dict[str, Any] = {}
 
     def visit(name: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            flat[name] = value
-        else:
+        if isinstance(value, dict):
             for key, inner in value.items():
-                visit(f"{name}.{key}" if name not in ("", "tensor") else key, inner)
+                visit(f"{name}.{key}" if name not in UNNAMED else key, inner)
+        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value):
+                visit(f"{name}[{number}]", item)
+        else:
+            flat[name] = value
 
     visit("", {k: v for k, v in msgspec.to_builtins(record).items() if k not in ignore})
     return flat

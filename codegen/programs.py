@@ -7,7 +7,7 @@ batches; `evaluate` classifies. A network that cannot be trained gets `evaluate`
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.layout import physical_bytes
+from codegen.layout import Blocked
 from codegen.steps import filled
 from ir.command import Error
 from ir.graph import Graph, Node
@@ -32,8 +32,8 @@ class Lowered:
     lower_bounds: list[int]
 
 
-def lower(network: Graph, context: Context, watch: Watch) -> Lowered:
-    """Plan all programs of a network, placed already or not.
+def lower(network: Graph, context: Context, layout: Blocked, watch: Watch) -> Lowered:
+    """Plan all programs of a network, placed already or not, for values that lie so.
 
     Raises Error for a network that is no forward program, needs more devices than there are, or
     computes in another precision than f32.
@@ -46,7 +46,7 @@ def lower(network: Graph, context: Context, watch: Watch) -> Lowered:
         if start is not None:
             rest = [each for each in passes if each not in MADE_LATER and each != "memory"]
             programs[name] = run_passes(start, rest, context, watch(name))
-    return _planned(programs, context.devices)
+    return _planned(programs, context.devices, layout)
 
 
 def _programs(context: Context) -> dict[str, tuple[str, ...]]:
@@ -84,14 +84,14 @@ def _require_forward(network: Graph, context: Context) -> None:
         )
     for node in network.nodes:
         if node.type.dtype is DType.BF16 or node.attrs.get("math", "f32") not in ("f32", "fp32"):
-            raise Error(f"'{node.name}' computes in {_precision(node)}; CPUs take f32 only")
+            raise Error(f"'{node.name}' computes in {_precision(node)}; kernels take f32 only")
 
 
 def _precision(node: Node) -> str:
     return "bf16" if node.type.dtype is DType.BF16 else str(node.attrs["math"])
 
 
-def _planned(programs: dict[str, Graph], devices: int) -> Lowered:
+def _planned(programs: dict[str, Graph], devices: int, layout: Blocked) -> Lowered:
     """Note offsets; what outlasts a step lies at the bottom, in the same places in all programs."""
     resident = {
         leaf.name: leaf
@@ -101,7 +101,7 @@ def _planned(programs: dict[str, Graph], devices: int) -> Lowered:
     arenas, bounds = [0] * devices, [0] * devices
     planned = {}
     for name, graph in programs.items():
-        plan = plan_memory(graph, lambda node: physical_bytes(node.type), list(resident.values()))
+        plan = plan_memory(graph, lambda node: layout.bytes(node.type), list(resident.values()))
         planned[name] = graph.with_note("offset", plan.offsets)
         for device, size in plan.bytes.items():
             arenas[device.index] = max(arenas[device.index], size)

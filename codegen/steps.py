@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from codegen.layout import physical_bytes
+from codegen.layout import Blocked
 from codegen.region import Region, extract
 from ir.graph import Graph, Node, ancestors
 from ir.op import Fusion
@@ -34,12 +34,12 @@ class Transfer:
     node: Node
 
 
-def steps(graph: Graph) -> Iterator[Call | Transfer]:
+def steps(graph: Graph, layout: Blocked) -> Iterator[Call | Transfer]:
     """The steps of a scheduled program with devices, in its order.
 
     A view that lies where the viewed value lies needs no step. Nor does what nobody reads.
     """
-    memory = Lifetimes(graph, lambda node: physical_bytes(node.type))
+    memory = Lifetimes(graph, lambda node: layout.bytes(node.type))
     updates = {pair.value: pair.leaf for pair in graph.updates}
     for nodes in Regions(graph).nodes.values():
         if nodes[0].op == "transfer":

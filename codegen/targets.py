@@ -1,41 +1,73 @@
-"""What kernels are compiled for: TVM's target and the limits that tile sizes follow from."""
+"""What kernels are compiled for: TVM's target, and the limits that schedules follow from."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import tvm
 from tvm.target import codegen as llvm
 
+from codegen.cuda import toolchain
+from codegen.layout import LANES, Blocked
 from ir.command import Error
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of device and one machine's instruction set. Raises Error for an unknown processor.
+    """A kind of device and its machine code.
 
-    `accumulators` is how many vectors of 16 floats stay in registers beside their operands.
-    `exact` leaves out kernels that trade accuracy for speed.
+    `lanes` is how many elements of axis 0 lie innermost (`codegen/layout.py`). `exact` leaves out
+    kernels that trade accuracy for speed.
     """
 
-    kind: str
-    mtriple: str
-    mcpu: str
-    accumulators: int
-    exact: bool = False
+    kind: ClassVar[str]
+    lanes: ClassVar[int]
+    exact: bool
+
+    @property
+    def layout(self) -> Blocked:
+        """How its values lie in memory."""
+        return Blocked(self.lanes)
 
     def tvm(self) -> Any:
         """The target as TVM spells it."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, str]:
+        """What a plan says of it."""
+        raise NotImplementedError
+
+
+# -------------------------------------------------------------------------------- CPUs
+
+
+@dataclass(frozen=True)
+class Cpu(Target):
+    """A processor by LLVM's names.
+
+    `accumulators` is how many vectors of 16 floats stay in registers beside their operands.
+    """
+
+    kind = "cpu"
+    lanes = LANES["cpu"]
+    mtriple: str
+    mcpu: str
+    accumulators: int
+
+    def tvm(self) -> Any:
         return tvm.target.Target({"kind": "llvm", "mtriple": self.mtriple, "mcpu": self.mcpu})
 
+    def facts(self) -> dict[str, str]:
+        return {"kind": self.kind, "mtriple": self.mtriple, "mcpu": self.mcpu}
 
-def cpu(mcpu: str = "", mtriple: str = "", *, exact: bool = False) -> Target:
-    """The host's own processor, or another one of an LLVM name."""
+
+def cpu(mcpu: str = "", mtriple: str = "", *, exact: bool = False) -> Cpu:
+    """The host's own processor, or another one of an LLVM name. Raises Error for an unknown one."""
     mtriple = mtriple or llvm.llvm_get_system_triple()
     mcpu = mcpu or llvm.llvm_get_system_cpu()
     if not llvm.llvm_is_valid_cpu(mcpu, mtriple):
         raise Error(f"unknown processor '{mcpu}' for {mtriple}; expected one that LLVM knows")
     bare = tvm.target.Target({"kind": "llvm", "mtriple": mtriple, "mcpu": mcpu})
-    return Target("cpu", str(mtriple), str(mcpu), _accumulators(bare, mtriple), exact)
+    return Cpu(exact, str(mtriple), str(mcpu), _accumulators(bare, mtriple))
 
 
 def _accumulators(target: Any, mtriple: str) -> int:
@@ -48,3 +80,36 @@ def _accumulators(target: Any, mtriple: str) -> int:
     if llvm.target_has_features("avx512f", target):
         return 24
     return 6 if llvm.target_has_features("avx2", target) else 3
+
+
+# -------------------------------------------------------------------------------- GPUs
+
+
+@dataclass(frozen=True)
+class Cuda(Target):
+    """NVIDIA GPUs of some architectures, such as sm_80 and sm_90a; a binary is made for each.
+
+    `compiler` names the program, with its version, that makes them from CUDA C.
+    """
+
+    kind = "cuda"
+    lanes = LANES["cuda"]
+    arches: tuple[str, ...]
+    compiler: str
+
+    def tvm(self) -> Any:
+        # The source is the same for all of them.
+        return tvm.target.Target({"kind": "cuda", "arch": self.arches[0], "host": {"kind": "llvm"}})
+
+    def facts(self) -> dict[str, str]:
+        return {"kind": self.kind, "arch": ",".join(self.arches), "compiler": self.compiler}
+
+
+def cuda(arches: tuple[str, ...], *, exact: bool = False) -> Cuda:
+    """GPUs of these architectures. Raises Error for one that the compiler here does not know."""
+    compiler = toolchain.find()
+    for arch in arches:
+        if arch not in compiler.arches:
+            known = ", ".join(compiler.arches)
+            raise Error(f"unknown architecture '{arch}'; expected of {compiler.name}'s: {known}")
+    return Cuda(exact, arches, compiler.name)

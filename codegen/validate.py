@@ -2,7 +2,8 @@
 
 Every step of every program runs once on random values. What it wrote is compared with NumPy in
 float64, given the very operands that the kernel read, so errors do not add up. Slow for big
-models: build one with a smaller batch. Exits with 5 at the first step that diverges.
+models: build one with a smaller batch. Exits with 5 at the first step that diverges. A plan for
+GPUs can be checked without one: `--emulate` runs its CUDA C on the host, slower still.
 """
 
 import argparse
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from codegen.replay import Machine
+from codegen.cuda.emulated import EmulatedExecutor
+from codegen.layout import layout_of
+from codegen.replay import Replay
 from codegen.steps import Call, Transfer, steps
 from ir.command import Error, Exit, run
 from ir.cost import flops
@@ -21,9 +24,11 @@ from ir.eval import Feeds, Float, random_feeds, run_graph
 from ir.graph import Graph
 from ir.leaf import logical_name
 from ir.op import Array
-from ir.plan import Move, Plan, Program, Run, folder, read
+from ir.plan import Move, Plan, Run, folder, read
 from ir.text import read as read_graph
-from runtime.library import Function, load
+from runtime.binding import kind
+from runtime.devices import open_executor
+from runtime.executor import Executor
 
 EPSILON = 2.0**-23
 
@@ -43,33 +48,31 @@ class Check:
     bound: float
 
 
-def validate(
-    plan: Plan, name: str, graph: Graph, kernels: dict[str, Function], *, seed: int, threads: int
-) -> Iterator[Check]:
+def validate(executor: Executor, name: str, graph: Graph, *, seed: int) -> Iterator[Check]:
     """Run a program step by step. Raises Divergence naming the first step that is wrong."""
-    program, machine = plan.programs[name], Machine(plan, kernels, graph, threads)
-    machine.feed(program, _values(graph, seed))
-    for meant, step in zip(steps(graph), program.steps, strict=True):
+    program, replay = executor.plan.programs[name], Replay(executor, name, graph)
+    replay.begin(_values(graph, seed))
+    for meant, step in zip(steps(graph, replay.layout), program.steps, strict=True):
         where = f"{name} step {step.index}"
         if isinstance(meant, Call) and isinstance(step, Run):
-            yield from _checked(machine, meant, step, where)
+            yield from _checked(replay, meant, step, where)
         elif isinstance(meant, Transfer) and isinstance(step, Move):
-            source = machine.value(meant.node.inputs[0])
-            machine.move(step)
-            if (machine.value(meant.node) != source).any():
+            source = replay.value(meant.node.inputs[0])
+            replay.step(step.index)
+            if (replay.value(meant.node) != source).any():
                 raise Divergence(f"{where} moves another value to '{meant.node.name}'")
 
 
-def _checked(machine: Machine, call: Call, step: Run, where: str) -> Iterator[Check]:
+def _checked(replay: Replay, call: Call, step: Run, where: str) -> Iterator[Check]:
     region = call.region
     leaves = region.graph.leaves("input", "state")
     operands, results = region.arguments[: len(leaves)], region.arguments[len(leaves) :]
-    feeds = {leaf.name: machine.value(x) for leaf, x in zip(leaves, operands, strict=True)}
+    feeds = {leaf.name: replay.value(x) for leaf, x in zip(leaves, operands, strict=True)}
     meant = _results(region.graph, feeds, np.float64)
-    machine.call(step)
+    replay.step(step.index)
     updated = [node for node in call.writes if node not in results]
     for place, node in enumerate([*results, *updated]):
-        error, bound = _error(machine.value(node), meant[place]), _bound(region.graph)
+        error, bound = _error(replay.value(node), meant[place]), _bound(region.graph)
         if error > bound:
             # Where numbers cancel, float32 cannot do better: NumPy's own error tells.
             single = _results(region.graph, feeds, np.float32)
@@ -79,7 +82,7 @@ def _checked(machine: Machine, call: Call, step: Run, where: str) -> Iterator[Ch
             raise Divergence(
                 f"{what} with a relative error of {error:.2e}, expected <= {bound:.1e}"
             )
-        if node in updated and not machine.padding_is_zero(node):
+        if node in updated and not replay.padding_is_zero(node):
             raise Divergence(f"{what} with padding that is not zero, expected zeros")
         yield Check(step.kernel.rpartition("-")[0], error, bound)
 
@@ -123,24 +126,40 @@ def main() -> None:
     path = Path(options.plan)
     plan = read(path)
     names = [options.program] if options.program else list(plan.programs)
-    kernels = load(plan, folder(path), options.threads)
-    for name in names:
-        if name not in plan.programs:
-            raise Error(f"{path}: no program '{name}', expected one of {', '.join(plan.programs)}")
-        graph = read_graph(str(folder(path) / f"{name}.ir"))
-        _require_same(plan.programs[name], graph, f"{folder(path) / name}.ir")
-        checks = validate(plan, name, graph, kernels, seed=options.seed, threads=options.threads)
-        for line in _table(checks):
-            print(f"{name:10} {line}")
+    with _executor(plan, path, options) as executor:
+        for name in names:
+            for line in _table(
+                validate(executor, name, _graph(plan, path, name), seed=options.seed)
+            ):
+                print(f"{name:10} {line}")
 
 
-def _require_same(program: Program, graph: Graph, file: str) -> None:
+def _executor(plan: Plan, path: Path, options: argparse.Namespace) -> Executor:
+    if not options.emulate:
+        return open_executor(plan, folder(path), threads=options.threads)
+    if kind(plan) != "cuda":
+        raise Error(f"{path}: --emulate is for plans for GPUs, this one is for {kind(plan)}")
+    return EmulatedExecutor(plan, folder(path))
+
+
+def _graph(plan: Plan, path: Path, name: str) -> Graph:
+    """What a program means."""
+    if name not in plan.programs:
+        raise Error(f"{path}: no program '{name}', expected one of {', '.join(plan.programs)}")
+    file = folder(path) / f"{name}.ir"
+    graph = read_graph(str(file))
+    _require_same(plan, name, graph, str(file))
+    return graph
+
+
+def _require_same(plan: Plan, name: str, graph: Graph, file: str) -> None:
     """Raise Error unless a program's steps write what its text says."""
     meant = [
         (step.node.name,) if isinstance(step, Transfer) else tuple(n.name for n in step.writes)
-        for step in steps(graph)
+        for step in steps(graph, layout_of(kind(plan)))
     ]
-    found = [step.writes if isinstance(step, Run) else (step.value,) for step in program.steps]
+    ran = plan.programs[name].steps
+    found = [step.writes if isinstance(step, Run) else (step.value,) for step in ran]
     if meant != found:
         raise Error(f"{file}: is not the program of this plan, expected its {len(found)} steps")
 
@@ -151,8 +170,8 @@ def _table(checks: Iterator[Check]) -> Iterator[str]:
     for check in checks:
         if check.kind not in worst or check.error > worst[check.kind].error:
             worst[check.kind] = check
-    for kind, check in sorted(worst.items()):
-        yield f"{kind:44} error {check.error:8.2e}  bound {check.bound:8.2e}"
+    for ops, check in sorted(worst.items()):
+        yield f"{ops:44} error {check.error:8.2e}  bound {check.bound:8.2e}"
 
 
 def _options() -> argparse.Namespace:
@@ -160,7 +179,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("plan", metavar="PLAN", help="a plan.json")
     parser.add_argument("--program", metavar="NAME", help="only this one of its programs")
     parser.add_argument("--seed", type=_count, default=0, help="of the random values (default 0)")
-    parser.add_argument("--threads", type=_count, default=1, help="of every kernel (default 1)")
+    parser.add_argument("--threads", type=_count, metavar="N", help="of CPUs (default: all cores)")
+    parser.add_argument("--emulate", action="store_true", help="run a GPU's kernels on the host")
     return parser.parse_args()
 
 

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ir.command import Error
+from ir.optional import optional
 from runtime.log import Record
-from runtime.optional import optional
 
 Points = list[tuple[float, float]]
 

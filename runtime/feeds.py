@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from ir.command import DataError
 from ir.plan import Feed, Program
+from runtime.memory import DTYPES
 from runtime.packing import Array, pack
-from runtime.state import DTYPES
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from functools import cached_property
 from ir import plan as plans
 from ir.plan import Feed, Program
 from runtime import data
+from runtime.binding import kind
 from runtime.data.batches import Batches, image_size
+from runtime.fit import scratch
 from runtime.options import Options
 from runtime.schedule import Schedule
 from runtime.trainer import EVALUATE, check, data_program
@@ -56,8 +58,8 @@ class Job:
         """More lines, for a dry run."""
         for index, device in enumerate(self.plan.devices):
             yield f"device {index}: arena {device.arena / 1e6:.1f} MB"
-        scratch = max((kernel.scratch for kernel in self.plan.kernels.values()), default=0)
-        yield f"scratch {scratch / 1e6:.1f} MB for each thread"
+        each = "device" if kind(self.plan) == "cuda" else "thread"
+        yield f"scratch {scratch(self.plan) / 1e6:.1f} MB for each {each}"
         for name, program in self.plan.programs.items():
             yield f"program {name}: {len(program.steps)} steps; feeds {_listed(program.feeds)}"
         resuming = self.options.resume and self.options.last.is_file()

@@ -5,41 +5,13 @@ In memory a logical tensor may lie in pieces on several devices, padded and perm
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ir.plan import Plan, State, Tensor
-from runtime.packing import Array, pack, unpack
-
-DTYPES: dict[str, "np.dtype[Any]"] = {
-    "f32": np.dtype("<f4"),
-    "u8": np.dtype("u1"),
-    "i32": np.dtype("<i4"),
-    "u32": np.dtype("<u4"),
-}
-
-Memories = Sequence[npt.NDArray[np.uint8]]
-"""The arena of each logical device."""
-
-
-def read_tensor(memories: Memories, tensor: Tensor) -> Array:
-    """A copy of a tensor's logical value."""
-    stored = memories[tensor.device][tensor.offset : tensor.offset + tensor.bytes]
-    return unpack(stored.view(DTYPES[tensor.dtype]), tensor.layout)
-
-
-def write_tensor(memories: Memories, tensor: Tensor, value: Array) -> None:
-    """Put a logical value, of the tensor's shape and dtype, where the tensor lies."""
-    write_packed(memories, tensor, pack(value, tensor.layout))
-
-
-def write_packed(memories: Memories, tensor: Tensor, packed: Array) -> None:
-    """The same, with the padding and permuting done."""
-    stored = memories[tensor.device][tensor.offset : tensor.offset + tensor.bytes]
-    stored.view(DTYPES[tensor.dtype])[:] = packed.ravel()
+from ir.plan import Plan, State
+from runtime.memory import DTYPES, Memories, read_tensor, write_tensor
+from runtime.packing import Array
 
 
 class States:

@@ -13,7 +13,7 @@ from ir import plan as plans
 from ir.command import Error, Exit, run
 from runtime import checkpoint
 from runtime.curve import write_curve
-from runtime.executor import Executor
+from runtime.devices import open_executor
 from runtime.job import Job
 from runtime.log import accuracy, read
 from runtime.options import parse
@@ -69,7 +69,9 @@ def train(job: Job) -> Exit:
     with (
         Stop() as stop,
         Progress(job.steps, job.recipe.epochs) as progress,
-        Executor(job.plan, directory, binding=options.devices, threads=options.threads) as executor,
+        open_executor(
+            job.plan, directory, binding=options.devices, threads=options.threads
+        ) as executor,
     ):
         for line in job.describe():
             progress.say(line)

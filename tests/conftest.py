@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, settings
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every case, where a sample would do")
+    parser.addoption("--plans", metavar="FOLDER", help="what tests.gpu.build made")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,10 +9,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from codegen.loops import LANES, Loops
+from codegen.loops import Loops
 from ir.plan import VERSION, Device, Feed, Layout, Move, Plan, Program, Run, State, Tensor
 from tests.plans import (
     BYTES,
+    LANES,
     READ,
     RUNTIME,
     SIZE,

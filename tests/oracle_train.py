@@ -199,7 +199,7 @@ def read(path: Path) -> Plan:
 
 def main() -> None:
     """`runtime.train` with the oracle in the place of plans and kernels."""
-    executor = mock.patch.object(train, "Executor", OracleExecutor)
+    executor = mock.patch.object(train, "open_executor", OracleExecutor)
     with mock.patch.object(plans, "read", read), executor:
         train.main()
 

@@ -12,19 +12,24 @@ from typing import Any, Literal
 
 import numpy as np
 import tvm
+from msgspec.structs import replace
 from tvm import ir, tirx
 
-from codegen.loops import LANES, Loops
-from codegen.targets import cpu
+from codegen.loops import Loops
+from codegen.targets import Cpu, cpu
 from ir.op import Array
 from ir.plan import (
     VERSION,
     Argument,
+    Binary,
+    Cubins,
     Device,
     Feed,
     Fill,
     Kernel,
+    Launch,
     Layout,
+    Library,
     Move,
     Plan,
     Program,
@@ -32,12 +37,15 @@ from ir.plan import (
     State,
     Tensor,
 )
+from runtime.devices import open_executor
 from runtime.executor import Executor
 
+LANES = Cpu.lanes
 BLOCKS = 4
 SIZE = BLOCKS * LANES
 BYTES = 4 * SIZE
 RUNTIME = "lib/libtvm_runtime.so"
+ARCHES = ("sm_80", "sm_90a")
 X = np.linspace(-1, 1, SIZE, dtype=np.float32)
 """Something to feed."""
 Access = Literal["read", "write", "update"]
@@ -101,9 +109,9 @@ def _function(name: str, tiny: Tiny) -> Any:
         with loops.parallel(threads) as thread:
             begin = loops.let(thread * BLOCKS // threads)
             end = loops.let((thread + 1) * BLOCKS // threads)
-            with loops.serial(end - begin, begin) as block, loops.lanes() as lane:
+            with loops.serial(end - begin, begin) as block, loops.vector(LANES) as lane:
                 tiny.body(loops, block * LANES + lane, *buffers)
-    function = loops.function([threads, scratch, *pointers], noalias=False)
+    function = loops.function([threads, scratch, *pointers], device=1, noalias=False)
     return function.with_attr("global_symbol", name)
 
 
@@ -119,8 +127,12 @@ def compile_into(folder: Path, kernels: Mapping[str, Tiny]) -> Path:
 
 @lru_cache(maxsize=1)
 def compiled() -> Path:
-    """The folder of the plans below."""
-    return compile_into(new_folder(), KERNELS)
+    """The folder of the plans below, on CPUs and on GPUs."""
+    folder = compile_into(new_folder(), KERNELS)
+    for name in KERNELS:
+        for arch in ARCHES:
+            (folder / f"lib/{name}.{arch}.cubin").write_bytes(cubin(name))
+    return folder
 
 
 def new_folder() -> Path:
@@ -142,10 +154,7 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
         for count, dtype, access in tiny.operands
     )
     return Kernel(
-        file=file,
-        sha256=sha256(folder / file),
-        symbol=name,
-        scratch=64,
+        code=Library(file=file, sha256=sha256(folder / file), symbol=name, scratch=64),
         arguments=arguments,
         flops=SIZE,
         moved=sum(argument.bytes for argument in arguments),
@@ -295,9 +304,41 @@ def one_device(folder: Path | None = None) -> Plan:
     )
 
 
+def on_gpus(plan: Plan) -> Plan:
+    """The same with a launch in the place of each library; what it loads is `cubin(symbol)`.
+
+    A launch gets all arguments of its kernel, and after them the scratch of `halve`.
+    """
+    kernels = {
+        name: replace(kernel, code=_cubins(name, kernel, 256 if name == "halve" else 0))
+        for name, kernel in plan.kernels.items()
+    }
+    binding = tuple(name.replace("cpu", "cuda") for name in plan.binding)
+    return replace(plan, target={"kind": "cuda"}, binding=binding, library={}, kernels=kernels)
+
+
+def _cubins(name: str, kernel: Kernel, scratch: int) -> Cubins:
+    launch = Launch(
+        symbol=name,
+        grid=(BLOCKS, 1, 1),
+        block=(LANES, 1, 1),
+        arguments=(*range(len(kernel.arguments)), *([-1] if scratch else [])),
+        shared=0,
+        registers=16,
+    )
+    sha256 = hashlib.sha256(cubin(name)).hexdigest()
+    files = {arch: Binary(file=f"lib/{name}.{arch}.cubin", sha256=sha256) for arch in ARCHES}
+    return Cubins(files=files, launches=(launch,), scratch=scratch)
+
+
+def cubin(symbol: str) -> bytes:
+    """In the place of a binary: nothing that a GPU could run."""
+    return symbol.encode()
+
+
 def opened(plan: Plan | None = None, **options: Any) -> Executor:
     """An executor of one of these plans, `two_devices()` unless told otherwise."""
-    return Executor(plan or two_devices(), compiled(), **options)
+    return open_executor(plan or two_devices(), compiled(), **options)
 
 
 def halves(value: Array) -> Array:

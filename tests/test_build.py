@@ -25,17 +25,18 @@ from codegen.targets import Target
 from ir import plan as plans
 from ir.command import Error
 from ir.graph import Graph
-from ir.plan import Move, Plan, Run
+from ir.plan import Library, Move, Plan, Run
 from ir.printer import print_graph
 from ir.text import parse
 from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
-from runtime.library import load
+from runtime.devices import open_executor
 from tests.commands import assert_refused, python
 from tests.counts import cases
 from tests.graphs import networks
 from tests.kernels import host
 from tests.models import SMALL
+from tests.uncompiled import skip_compiling
 
 NETWORK = """graph small {
   images: u8[3,2,6,6] = input()
@@ -71,18 +72,11 @@ TINY = """graph tiny {
 """
 
 
-def without_compiling(
-    texts: Mapping[str, str], target: Target, cache: Cache | None
-) -> tuple[dict[str, Compiled], int]:
-    """In the place of `compile_all`: libraries that hold nothing."""
-    return {key: Compiled(text.encode(), 64) for key, text in texts.items()}, 0
-
-
 def in_this_process(
     texts: Mapping[str, str], target: Target, cache: Cache | None
 ) -> tuple[dict[str, Compiled], int]:
-    """The same, real kernels, but no other processes."""
-    return {key: compile_one(text, target, "cc") for key, text in texts.items()}, 0
+    """In the place of `compile_all`: no other processes."""
+    return {key: compile_one(text, target) for key, text in texts.items()}, 0
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +87,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(compiling: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
     """As `compiling`, with libraries that hold nothing."""
-    monkeypatch.setattr(codegen.assemble, "compile_all", without_compiling)
+    skip_compiling(monkeypatch)
     return compiling
 
 
@@ -112,7 +106,8 @@ def forking(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def command(*options: str, text: str = NETWORK, out: str = "plan.json") -> Plan:
         (tmp_path / "network.ir").write_text(text)
         path = tmp_path / out
-        arguments = [str(tmp_path / "network.ir"), "-o", str(path), *options]
+        devices = [] if "--devices" in options else ["--devices", "cpu:0,cpu:1"]
+        arguments = [str(tmp_path / "network.ir"), "-o", str(path), *devices, *options]
         monkeypatch.setattr(sys, "argv", ["build", *arguments])
         build.main()
         return plans.read(path)
@@ -131,7 +126,7 @@ def options(devices: int, accumulate: int = 1) -> Options:
 @given(networks())
 def test_generated_plans_keep_the_laws(graph: Graph) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codegen.assemble, "compile_all", without_compiling)
+        skip_compiling(patch)
         check_steps(assemble(graph, options(1)))
         check_steps(assemble(graph, options(3, accumulate=4)))
         first, second = (assemble(graph, options(2)) for _ in range(2))
@@ -163,13 +158,13 @@ def test_generated_plans_equal_the_oracle(
         assembled = assemble(graph, options(2))
     publish(assembled.plan, path, assembled.files)
     plan = plans.read(path)
-    kernels = load(plan, plans.folder(path), 2)
-    for name, program in assembled.programs.items():
-        assert list(validate.validate(plan, name, program, kernels, seed=1, threads=2))
+    with open_executor(plan, plans.folder(path), threads=2) as executor:
+        for name, program in assembled.programs.items():
+            assert list(validate.validate(executor, name, program, seed=1))
 
 
 def test_towers_share_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codegen.assemble, "compile_all", without_compiling)
+    skip_compiling(monkeypatch)
     plan = assemble(SMALL["paper"](), options(2)).plan
     runs = [step for step in plan.programs["train"].steps if isinstance(step, Run)]
     devices = {run.kernel: {r.device for r in runs if r.kernel == run.kernel} for run in runs}
@@ -309,8 +304,20 @@ def test_a_full_disk_leaves_the_old_plan(
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (("", ""), ("--devices", "cuda:0"), "'cuda:0' is not supported; expected cpu:0 to cpu:63"),
-        (("", ""), ("--devices", ""), "'' is not supported"),
+        (
+            ("", ""),
+            ("--devices", "gpu:0"),
+            "'gpu:0' is no device; expected cpu:0 to cpu:63 or cuda",
+        ),
+        (("", ""), ("--devices", "cpu:64"), "'cpu:64' is no device"),
+        (("", ""), ("--devices", ""), "'' is no device"),
+        (("", ""), ("--devices", ",".join(["cpu:0"] * 65)), "65 devices, expected at most 64"),
+        (
+            ("", ""),
+            ("--devices", "cpu:0,cuda:0"),
+            "cpu:0,cuda:0 are of several kinds, expected one",
+        ),
+        (("", ""), ("--arch", "sm_80"), "--arch: is for GPUs, and this build is for CPUs"),
         (("", ""), ("--mcpu", "abacus"), "unknown processor 'abacus'"),
         (('"f32"', '"bf16"'), (), "network.ir:11: 'x' is written f32"),
         (("relu(", "rely("), (), "network.ir:14: unknown op 'rely'"),
@@ -334,7 +341,7 @@ def test_other_precisions_are_refused(run: Callable[..., Plan]) -> None:
     text = NETWORK.replace(
         "a: f32[3,4,4,4] = conv(x, a.weight)", 'a: f32[3,4,4,4] = conv(x, a.weight, math="tf32")'
     )
-    with pytest.raises(Error, match="'a' computes in tf32; CPUs take f32 only"):
+    with pytest.raises(Error, match="'a' computes in tf32; kernels take f32 only"):
         run(text=text)
 
 
@@ -379,15 +386,17 @@ def test_validate_checks_transfers(compiling: Callable[..., Plan], tmp_path: Pat
     steps = (*program.steps[:place], wrong, *program.steps[place + 1 :])
     plan = replace(plan, programs={"evaluate": replace(program, steps=steps)})
     graph = parse((tmp_path / "plan" / "evaluate.ir").read_text())
-    kernels = load(plan, tmp_path / "plan", 1)
-    with pytest.raises(validate.Divergence, match=f"step {place} moves another value"):
-        list(validate.validate(plan, "evaluate", graph, kernels, seed=0, threads=1))
+    moved = pytest.raises(validate.Divergence, match=f"step {place} moves another value")
+    with open_executor(plan, tmp_path / "plan") as executor, moved:
+        list(validate.validate(executor, "evaluate", graph, seed=0))
 
 
 def test_hashes_in_the_plan_are_those_of_its_files(
     run: Callable[..., Plan], tmp_path: Path
 ) -> None:
     plan = run()
-    named = {k.file: k.sha256 for k in plan.kernels.values()} | plan.library
+    codes = [kernel.code for kernel in plan.kernels.values()]
+    named = {code.file: code.sha256 for code in codes if isinstance(code, Library)} | plan.library
+    assert len(named) == len(plan.kernels) + 1
     for file, sha256 in named.items():
         assert hashlib.sha256((tmp_path / "plan" / file).read_bytes()).hexdigest() == sha256

@@ -25,8 +25,9 @@ from passes.regions import Regions
 from tests.closeness import assert_close
 from tests.counts import cases
 from tests.graphs import SEEDS, networks
-from tests.kernels import Kernel, random_values, with_batch
+from tests.kernels import Kernel, with_batch
 from tests.op_cases import Case, draw_case
+from tests.operands import random_values
 from tests.region_cases import draw_region
 
 EPS = float(np.finfo(np.float32).eps)
@@ -151,7 +152,7 @@ def test_any_program_is_a_region(seed: int) -> None:
 
 def small_bands(small: bool) -> AbstractContextManager[object]:
     """Cut images into bands of few rows, as only large ones would be."""
-    return patch.object(sys.modules["codegen.kernels.stages"], "_BAND", 500 if small else 2**17)
+    return patch.object(sys.modules["codegen.kernels.cpu.stages"], "_BAND", 500 if small else 2**17)
 
 
 def _norm_and_pool(rng: Random, batch: int) -> Graph:
@@ -202,7 +203,8 @@ def test_pointwise_kernels_work_in_place(seed: int) -> None:
 def test_nothing_is_allocated_and_no_scalar_function_is_called() -> None:
     forbidden = re.compile(rf"\b({'|'.join(LIBM)}|TVMBackendAllocWorkspace)\b")
     for op in DEMANDING:
-        assembly = Kernel(draw_case(op, Random(0), exact=True).graph).assembly
+        kernel = Kernel(draw_case(op, Random(0), exact=True).graph)
+        assembly = kernel.assembly
         assert not forbidden.findall(assembly), op
 
 

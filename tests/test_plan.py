@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ir.command import Error, Exit
-from ir.plan import Plan, check, encode, folder, read, write
+from ir.plan import VERSION, Plan, check, encode, folder, read, write
 from tests.counts import cases
-from tests.plans import BYTES, compiled, one_device, two_devices
+from tests.plans import BYTES, compiled, on_gpus, one_device, two_devices
 
 Json = Any
 Path_ = tuple[str | int, ...]
@@ -30,13 +30,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@lru_cache(maxsize=1)
-def text() -> bytes:
-    return encode(two_devices())
+PLANS = {"cpu": two_devices(), "cuda": on_gpus(two_devices())}
 
 
-def raw() -> Json:
-    return json.loads(text())
+@lru_cache
+def text(kind: str) -> bytes:
+    return encode(PLANS[kind])
+
+
+def raw(kind: str = "cpu") -> Json:
+    return json.loads(text(kind))
 
 
 def refusal(home: Path, content: bytes) -> str:
@@ -57,7 +60,7 @@ def refusal(home: Path, content: bytes) -> str:
 # ------------------------------------------------------------------------------ round trip
 
 
-@pytest.mark.parametrize("plan", [one_device(), two_devices()], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [one_device(), *PLANS.values()], ids=["one", *PLANS])
 def test_what_is_written_is_read_and_written_the_same(home: Path, plan: Plan) -> None:
     path = home / "plan.json"
     write(plan, path)
@@ -121,27 +124,33 @@ LAST = len(two_devices().programs["train"].steps) - 1  # nothing in the program 
 FREE = ({"target"}, {"versions"}, {"programs"})
 
 
-def mutants() -> Iterator[tuple[str, Path_]]:
-    """(what is done, where), for every place where it makes a broken plan."""
-    for path, value in paths(raw()):
-        if path:
-            yield "null", path
-            yield "another type", path
-        if isinstance(value, int):
-            yield "negative", path
-        if isinstance(value, dict):
-            yield "unknown key", path
-        if path and isinstance(path[-1], str) and not (len(path) == 2 and {path[0]} in FREE):
-            yield "missing key", path
-        if len(path) == 4 and path[2] == "steps" and path[3] != LAST:
-            yield "missing step", path
+def mutants(kind: str) -> Iterator[tuple[str, str, Path_]]:
+    """(plan, what is done, where), for every place where it makes a broken plan."""
+    for path, value in paths(raw(kind)):
+        yield from ((kind, what, path) for what in changes(path, value))
 
 
-MUTANTS = list(mutants())
+def changes(path: Path_, value: Json) -> Iterator[str]:
+    """What breaks a plan at a place."""
+    if path:
+        yield "null"
+        yield "another type"
+    # As an argument of a launch it means the scratch, as a fill or a mean anything goes.
+    if isinstance(value, int) and path[-2:-1] != ("arguments",) and path[-1] != "value":
+        yield "negative"
+    if isinstance(value, dict):
+        yield "unknown key"
+    if path and isinstance(path[-1], str) and not (len(path) == 2 and {path[0]} in FREE):
+        yield "missing key"
+    if len(path) == 4 and path[2] == "steps" and path[3] != LAST:
+        yield "missing step"
 
 
-def mutated(what: str, path: Path_) -> Json:
-    plan = raw()
+MUTANTS = [mutant for kind in PLANS for mutant in mutants(kind)]
+
+
+def mutated(kind: str, what: str, path: Path_) -> Json:
+    plan = raw(kind)
     match what:
         case "null":
             return put(plan, path, None)
@@ -156,20 +165,19 @@ def mutated(what: str, path: Path_) -> Json:
 
 @cases(full=len(MUTANTS), sample=200)
 @given(mutant=st.sampled_from(MUTANTS))
-def test_every_mutated_place_is_refused(home: Path, mutant: tuple[str, Path_]) -> None:
-    what, path = mutant
-    if what == "negative" and path[-1] == "value":
-        return
-    message = refusal(home, json.dumps(mutated(what, path)).encode())
+def test_every_mutated_place_is_refused(home: Path, mutant: tuple[str, str, Path_]) -> None:
+    kind, what, path = mutant
+    message = refusal(home, json.dumps(mutated(kind, what, path)).encode())
     assert message.startswith("$")
     if what in ("null", "another type", "negative"):
         assert all(str(key) in message for key in path[:2])
 
 
 @cases(full=1000, sample=60)
-@given(fraction=st.floats(0, 1))
-def test_every_cut_is_refused(home: Path, fraction: float) -> None:
-    message = refusal(home, text()[: int(fraction * (len(text()) - 2))])
+@given(kind=st.sampled_from(list(PLANS)), fraction=st.floats(0, 1))
+def test_every_cut_is_refused(home: Path, kind: str, fraction: float) -> None:
+    whole = text(kind)
+    message = refusal(home, whole[: int(fraction * (len(whole) - 2))])
     assert message.startswith("not JSON: ")
     assert "line" in message
 
@@ -180,7 +188,7 @@ def test_every_cut_is_refused(home: Path, fraction: float) -> None:
         (b"\xff{}", "byte 0 is not UTF-8; expected JSON"),
         (b"[]", "$: got array, expected object"),
         (b"{}", "$: Object missing required field version"),
-        (b'{"version": 2, "news": 3}', "$.version: got 2, expected 1"),
+        (b'{"version": 1, "news": 3}', f"$.version: got 1, expected {VERSION}"),
         (b'{"version": 1, "version": 1}', "key 'version' stands twice in one object"),
         (b'{"version": NaN}', "not JSON: got NaN, expected a finite number"),
         (b'{"version": 1, "a\\nb": 1, "a\\nb": 1}', r"key 'a\nb' stands twice in one object"),
@@ -202,6 +210,9 @@ STEP: Path_ = (*TRAIN, "steps")
         (("version",), "1", "$.version: got str, expected int"),
         ((*STEP, 3, "offsets", 1), "a", "$.programs.train.steps[3].offsets[1]: got str, expec"),
         (("binding",), ["cpu:0"], "$.binding: names 1 devices, expected one for each of the pla"),
+        (("binding",), ["cpu:0", "cpu"], "$.binding[1]: got 'cpu', expected a device such as cpu"),
+        (("binding",), ["cpu:0", "cuda:0"], "$.binding: got cpu:0, cuda:0, expected devices of o"),
+        (("binding",), ["cuda:0", "cuda:1"], "code: cannot run on cuda devices, to which the pla"),
         (("devices", 0, "arena"), 2**50, "$.devices[0].arena: got 1125899906842624, expected at m"),
         (("devices", 0, "lower_bound"), 9999, ".lower_bound: got 9999, expected at most 1792"),
         (("accumulate",), 0, "$.accumulate: got 0, expected at least 1"),
@@ -209,14 +220,29 @@ STEP: Path_ = (*TRAIN, "steps")
         (("library",), {}, "$.library: empty, expected what the kernels need"),
         ((*TRAIN, "batch"), 0, "$.programs.train.batch: got 0, expected at least 1"),
         # kernels and files
-        (("kernels", "add", "file"), "/lib/add.so", "lies outside the plan's folder"),
-        (("kernels", "add", "file"), "lib/../../add.so", "$.kernels.add.file: 'lib/../../add.so' "),
-        (("kernels", "add", "file"), "lib/none.so", "plan/lib/none.so' cannot be read: No such fi"),
-        (("kernels", "add", "file"), "lib", "lib' cannot be read: Is a directory"),
-        (("kernels", "add", "sha256"), "00", "$.kernels.add.file: '"),
+        (("kernels", "add", "flops"), -1, "$.kernels.add.flops: got -1, expected at least 0"),
+        (("kernels", "add", "code", "scratch"), 2**50, "code.scratch: got 1125899906842624, expe"),
+        (("kernels", "add", "code", "type"), "ptx", "$.kernels.add.code.type: Invalid value 'ptx'"),
+        (("kernels", "add", "code", "file"), "/lib/add.so", "lies outside the plan's folder"),
+        (
+            ("kernels", "add", "code", "file"),
+            "lib/../../add.so",
+            "$.kernels.add.code.file: 'lib/../../add.so' ",
+        ),
+        (
+            ("kernels", "add", "code", "file"),
+            "lib/none.so",
+            "plan/lib/none.so' cannot be read: No such fi",
+        ),
+        (("kernels", "add", "code", "file"), "lib", "lib' cannot be read: Is a directory"),
+        (("kernels", "add", "code", "sha256"), "00", "$.kernels.add.code.file: '"),
         (("library", "lib/libtvm_runtime.so"), "00", "$.library.lib/libtvm_runtime.so: '"),
         (("library", "../x.so"), "00", "$.library.../x.so: '../x.so' lies outside"),
-        (("kernels", "add", "symbol"), "", "$.kernels.add.symbol: empty, expected the name of"),
+        (
+            ("kernels", "add", "code", "symbol"),
+            "",
+            "$.kernels.add.code.symbol: empty, expected the name of",
+        ),
         (("kernels", "add", "arguments"), [], "offsets: 3 of them, expected 0 as 'add' takes"),
         (
             ("kernels", "add", "arguments", 0, "access"),
@@ -283,12 +309,83 @@ STEP: Path_ = (*TRAIN, "steps")
 def test_every_broken_law_is_named(
     home: Path, path: Path_, value: Json, complaint: str | None
 ) -> None:
-    changed = json.dumps(put(raw(), path, value)).encode()
+    require(home, put(raw(), path, value), complaint)
+
+
+def require(home: Path, plan: Json, complaint: str | None) -> None:
+    """The plan is refused with the complaint, or fine where there is none."""
+    changed = json.dumps(plan).encode()
     if complaint is None:
         (home / "plan.json").write_bytes(changed)
         read(home / "plan.json")
     else:
         assert complaint in refusal(home, changed)
+
+
+CODE: Path_ = ("kernels", "add", "code")
+SCRATCHED: Path_ = ("kernels", "halve", "code")
+LAUNCH: Path_ = (*CODE, "launches", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (("binding",), ["cuda:0", "gpu:1"], "$.binding[1]: got 'gpu:1', expected a device such"),
+        (("binding",), ["cpu:0", "cpu:1"], "$.library: empty, expected what the kernels need to"),
+        (CODE, raw()["kernels"]["add"]["code"], "$.kernels.add.code: cannot run on cuda devices"),
+        # binaries
+        ((*CODE, "files"), {}, "$.kernels.add.code.files: empty, expected a binary for at least"),
+        ((*CODE, "files", "sm_80", "sha256"), "00", "$.kernels.add.code.files.sm_80.file: '"),
+        ((*CODE, "files", "sm_90a", "file"), "/x", "$.kernels.add.code.files.sm_90a.file: '/x' li"),
+        # launches
+        ((*CODE, "launches"), [], "$.kernels.add.code.launches: empty, expected at least one"),
+        ((*LAUNCH, "symbol"), "", "$.kernels.add.code.launches[0].symbol: empty, expected the na"),
+        ((*LAUNCH, "grid"), [1, 1], "$.kernels.add.code.launches[0].grid: "),
+        ((*LAUNCH, "grid"), [0, 1, 1], "$.kernels.add.code.launches[0].grid[0]: got 0, expected a"),
+        ((*LAUNCH, "grid"), [2**31 - 1, 2**16 - 1, 2**16 - 1], None),
+        ((*LAUNCH, "grid"), [2**31, 1, 1], "grid[0]: got 2147483648, expected at most 2147483647"),
+        ((*LAUNCH, "grid"), [1, 2**16, 1], "grid[1]: got 65536, expected at most 65535"),
+        ((*LAUNCH, "grid"), [1, 1, 2**16], "grid[2]: got 65536, expected at most 65535"),
+        ((*LAUNCH, "block"), [0, 1, 1], "block[0]: got 0, expected at least 1"),
+        ((*LAUNCH, "block"), [32, 32, 1], None),
+        ((*LAUNCH, "block"), [32, 33, 1], "block: 1056 threads, expected at most 1024"),
+        ((*LAUNCH, "block"), [1, 1, 65], "block[2]: got 65, expected at most 64"),
+        ((*LAUNCH, "shared"), 227 * 1024, None),
+        ((*LAUNCH, "shared"), 227 * 1024 + 1, "shared: got 232449, expected at most 232448"),
+        ((*LAUNCH, "registers"), 256, "registers: got 256, expected at most 255"),
+        # their arguments
+        ((*LAUNCH, "arguments"), [0, 1, 3], "arguments[2]: got 3, expected at most 2"),
+        ((*LAUNCH, "arguments"), [2, -1], "arguments[1]: got -1, expected at least 0"),
+        ((*LAUNCH, "arguments"), [2, 2], None),
+        ((*LAUNCH, "arguments"), [0, 1], "launches: none gets argument 2, expected one that wri"),
+        ((*SCRATCHED, "scratch"), 0, "arguments[2]: got -1, expected at least 0"),
+        ((*SCRATCHED, "launches", 0, "arguments"), [-1, 1], None),
+        ((*SCRATCHED, "launches", 0, "arguments"), [-2, 1], "[0]: got -2, expected at least -1"),
+    ],
+)
+def test_every_broken_law_of_gpus_is_named(
+    home: Path, path: Path_, value: Json, complaint: str | None
+) -> None:
+    require(home, put(raw("cuda"), path, value), complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("sm_75", "$.kernels.descend.code.files: expected sm_75, sm_90a as the other kernels have"),
+        ("compute_80", "$.kernels.add.code.files: got 'compute_80', expected architectures such"),
+    ],
+)
+def test_kernels_are_for_the_same_architectures(home: Path, name: str, complaint: str) -> None:
+    plan = raw("cuda")
+    files = plan["kernels"]["add"]["code"]["files"]
+    files[name] = files.pop("sm_80")
+    require(home, plan, complaint)
+
+
+def test_a_plan_for_gpus_needs_no_library() -> None:
+    assert not PLANS["cuda"].library
+    check(PLANS["cuda"], compiled())
 
 
 def renumbered(plan: Json) -> Json:
@@ -326,5 +423,5 @@ def test_a_changed_kernel_is_refused(tmp_path: Path, change: Callable[[bytes], b
     file = tmp_path / "plan" / "lib" / "halve.so"
     file.write_bytes(change(file.read_bytes()))
     message = refusal(tmp_path, encode(one_device()))
-    assert message.startswith("$.kernels.halve.file: ")
+    assert message.startswith("$.kernels.halve.code.file: ")
     assert "has sha256" in message

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-import codegen.assemble
 from codegen import plandiff
 from codegen.assemble import assemble
 from codegen.plandiff import differences
@@ -19,13 +18,14 @@ from tests.commands import assert_refused, python
 from tests.counts import cases
 from tests.graphs import SEEDS, random_graph
 from tests.models import SMALL
-from tests.test_build import options, without_compiling
+from tests.test_build import options
+from tests.uncompiled import skip_compiling
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codegen.assemble, "compile_all", without_compiling)
+        skip_compiling(patch)
         return assemble(SMALL["paper"](), options(2)).plan
 
 
@@ -58,9 +58,9 @@ def removed_kernel(plan: Plan) -> tuple[Plan, str]:
 
 def other_scratch(plan: Plan) -> tuple[Plan, str]:
     name, kernel = next(iter(plan.kernels.items()))
-    kernels = {**plan.kernels, name: replace(kernel, scratch=kernel.scratch + 64)}
-    before, after = f"{kernel.scratch:,}", f"{kernel.scratch + 64:,}"
-    return replace(plan, kernels=kernels), f"kernel {name}: scratch {before}, now {after}"
+    code = replace(kernel.code, scratch=64_000)
+    kernels = {**plan.kernels, name: replace(kernel, code=code)}
+    return replace(plan, kernels=kernels), f"kernel {name}: scratch 64, now 64,000"
 
 
 def removed_step(plan: Plan) -> tuple[Plan, str]:
@@ -141,7 +141,7 @@ def test_a_change_is_named_and_nothing_else(
 @given(SEEDS)
 def test_generated_plans_are_equal_or_differ(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codegen.assemble, "compile_all", without_compiling)
+        skip_compiling(patch)
         graphs = [random_graph(Random(seed + i), 3) for i in range(2)]
         first, second = (assemble(graph, options(2)).plan for graph in graphs)
     assert not list(differences(first, first))

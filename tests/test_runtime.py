@@ -16,8 +16,8 @@ import pytest
 
 from ir.op import Array
 from ir.plan import write
+from runtime.cpu.transfer import Halted, Rendezvous
 from runtime.executor import Event, Executor
-from runtime.transfer import Halted
 from tests.plans import SIZE, X, compiled, halves, one_device, opened
 
 BINDINGS = ["cpu:0,cpu:1", "cpu:0,cpu:0", "cpu:3,cpu:1"]
@@ -162,8 +162,8 @@ def test_an_interrupt_stops_all_and_is_raised(towers: Executor) -> None:
     results(towers, 2)
 
 
-def test_whoever_waits_for_a_stopped_device_is_told(towers: Executor) -> None:
-    meeting = towers._machine.meetings[0, 1]
+def test_whoever_waits_for_a_stopped_device_is_told() -> None:
+    meeting = Rendezvous()
     meeting.halt()
     with pytest.raises(Halted):
         meeting.send()
@@ -200,10 +200,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from ir.plan import folder, read
-from runtime.executor import Executor
+from runtime.devices import open_executor
 
 path = Path(sys.argv[1])
-with Executor(read(path), folder(path), threads=2) as made:
+with open_executor(read(path), folder(path), threads=2) as made:
     made.feed("train", "x", np.ones(64, np.float32))
     made.run("train")
     assert (made.output("train", "y") == 0.5).all()

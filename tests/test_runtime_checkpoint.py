@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from ir.command import Error, Exit
 from ir.plan import write
 from runtime.checkpoint import Counters, load, plan_hash, save, write_record
-from runtime.executor import Executor
+from runtime.devices import open_executor
 from runtime.state import States
 from tests.counts import cases
 from tests.plans import compiled, one_device, two_devices
@@ -29,7 +29,7 @@ Header = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def split() -> Iterator[States]:
-    with Executor(two_devices(), compiled()) as made:
+    with open_executor(two_devices(), compiled()) as made:
         made.states.initialise(1)
         made.states.write(MOMENTUM, np.arange(120, dtype=np.float32).reshape(120, 1))
         yield made.states
@@ -37,7 +37,7 @@ def split() -> Iterator[States]:
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[States]:
-    with Executor(one_device(), compiled()) as made:
+    with open_executor(one_device(), compiled()) as made:
         yield made.states
 
 

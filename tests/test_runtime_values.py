@@ -10,6 +10,7 @@ import pytest
 from ir.command import DataError, Error
 from ir.op import Array
 from ir.plan import Feed, Layout, Program, Tensor
+from runtime.devices import open_executor
 from runtime.executor import Executor
 from runtime.feeds import Feeds
 from tests import learner
@@ -114,7 +115,7 @@ def test_a_feed_may_be_packed_ahead(towers: Executor) -> None:
 
 def test_a_scalar_is_put_out_as_one() -> None:
     plan = learner.learner()
-    with Executor(plan, learner.compiled()) as made:
+    with open_executor(plan, learner.compiled()) as made:
         images = np.zeros(learner.SHAPE, np.uint8)
         for name, value in (("images", images), ("labels", [3] * 16), ("weights", np.ones(16))):
             made.feed("evaluate", name, value)
@@ -144,7 +145,7 @@ def test_states_are_read_as_they_were_written(towers: Executor) -> None:
     value = np.arange(120, dtype=np.float32).reshape(120, 1)
     towers.states.write("x.weight", value)
     np.testing.assert_array_equal(towers.states.read("x.weight"), value)
-    lying = [towers.memory(device)[: 4 * SIZE].view(np.float32) for device in (0, 1)]
+    lying = [arena.read(0, 4 * SIZE).view(np.float32) for arena in towers.memories]
     np.testing.assert_array_equal(lying, halves(value))
     with pytest.raises(ValueError, match=r"x.weight: float64\[120, 1\], expected float32"):
         towers.states.write("x.weight", value.astype(float))
@@ -159,4 +160,6 @@ def test_copies_of_a_state_are_all_written() -> None:
         value = np.arange(60, dtype=np.float32).reshape(60, 1)
         made.states.write("x.weight", value)
         for device in (0, 1):
-            np.testing.assert_array_equal(made.memory(device)[:240].view(np.float32), value[:, 0])
+            np.testing.assert_array_equal(
+                made.memories[device].read(0, 240).view(np.float32), value[:, 0]
+            )

@@ -23,9 +23,10 @@ from ir.text import read as read_graph
 from passes.context import Context
 from passes.pipeline import run_passes
 from runtime import curve, train
+from runtime.devices import open_executor
 from runtime.executor import Executor
 from runtime.log import read
-from runtime.state import DTYPES
+from runtime.memory import DTYPES
 from tests.built import ONE, built, finished
 from tests.closeness import assert_close
 from tests.commands import Finished
@@ -67,7 +68,7 @@ def assert_agree(found: Path, expected: Path) -> None:
 @pytest.fixture
 def small() -> Iterator[Executor]:
     path = built() / "plan.json"
-    with Executor(plans.read(path), plans.folder(path)) as executor:
+    with open_executor(plans.read(path), plans.folder(path)) as executor:
         yield executor
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from ir.plan import folder
 from runtime.data.batches import Values
+from runtime.devices import open_executor
 from runtime.executor import Executor
 from runtime.job import Job
 from runtime.options import parse
@@ -111,7 +112,7 @@ def test_twenty_full_size_steps_follow_pytorch_s(torch: Any) -> None:
     path = built(FULL_SIZE) / "plan.json"
     rates = ("--lr", f"{RATE}", "--momentum", f"{MOMENTUM}", "--weight-decay", f"{DECAY}")
     job = Job(parse(None, [str(path), "--no-augment", *rates]))
-    with Executor(job.plan, folder(path)) as executor:
+    with open_executor(job.plan, folder(path)) as executor:
         executor.states.initialise(0)
         start = {name: executor.states.read(name) for name in executor.states.parameters}
         ours = np.array(list(our_losses(executor, job)))

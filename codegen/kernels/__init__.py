@@ -1,43 +1,30 @@
-"""The kernels: how a region becomes TVM code. One file per family of ops.
+"""The kernels: how a region becomes TVM code.
 
-`build` asks each family in `FAMILIES` whether it takes the region, the most specific first.
+What an element is follows from rules that all devices share (`pointwise`, `math`, `philox`); loops,
+tiles and memory are each device's own (`cpu`, `cuda`).
 """
 
-from collections.abc import Callable
+from typing import Any
 
-from codegen.kernels.conv import conv, conv_dx
-from codegen.kernels.conv_dw import conv_dw
-from codegen.kernels.dense import dense, dense_dw, dense_dx
-from codegen.kernels.local import local, local_dw, local_dx
-from codegen.kernels.stages import staged
-from codegen.kernels.writer import Built
+from codegen.kernels import cpu, cuda
+from codegen.kernels.cpu.writer import Built as CpuBuilt
+from codegen.kernels.cuda.writer import Built as CudaBuilt
 from codegen.targets import Target
 from ir.command import Error
 from ir.graph import Graph
 
-Family = Callable[[Graph, Target], Built | str]
-"""Builds the kernel of a region, or says in words why it does not."""
+FAMILIES: dict[str, dict[str, Any]] = {"cpu": cpu.FAMILIES, "cuda": cuda.FAMILIES}
+"""By kind of device."""
 
-FAMILIES: dict[str, Family] = {
-    "conv": conv,
-    "conv_dx": conv_dx,
-    "conv_dw": conv_dw,
-    "dense": dense,
-    "dense_dx": dense_dx,
-    "dense_dw": dense_dw,
-    "local": local,
-    "local_dx": local_dx,
-    "local_dw": local_dw,
-    "stages": staged,
-}
+Built = CpuBuilt | CudaBuilt
 
 
 def build(region: Graph, target: Target) -> Built:
     """The kernel of a region. Raises Error with every family's reason if none takes it."""
     reasons = []
-    for name, family in FAMILIES.items():
-        built = family(region, target)
-        if isinstance(built, Built):
+    for name, family in FAMILIES[target.kind].items():
+        built: Built | str = family(region, target)
+        if not isinstance(built, str):
             return built
         reasons.append(f"{name}: {built}")
     ops = ", ".join(node.op for node in region.nodes if node.inputs)

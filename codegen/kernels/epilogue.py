@@ -49,7 +49,7 @@ class Epilogue:
                 values[node] = positions[node.type.shape].vector(node)
         for node in self._stored:
             place = positions[node.type.shape].at
-            with self._w.lanes() as lane:
+            with self._w.each_lane() as lane:
                 self._w.store(self._w.buffers[node], values[node](lane), *place, lane)
 
     def _place(self, at: Sequence[Expr], shape: Sequence[int]) -> tuple[Expr, ...]:

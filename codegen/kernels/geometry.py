@@ -1,7 +1,7 @@
 """Where pooling windows lie on an image, for numbers and for loop variables alike."""
 
 from codegen.kernels.attributes import integers
-from codegen.kernels.stage import Range, clipped, floored, largest
+from codegen.kernels.ranges import Range, clipped, floored, largest
 from codegen.loops import Expr
 from ir.graph import Node
 from ir.ops.window import positions

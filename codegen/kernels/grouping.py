@@ -1,12 +1,12 @@
 """Which values of a region are kept in memory, and which are written in one loop nest.
 
-Pointwise values are computed where they are read. Kept are: what makers make (`stage.py`), what
-they read, results, and what is read at another place than its own. Kept values of one shape share
-a nest if each reads the others at its own position only. New values of states are written last:
-nothing may read a state that has been overwritten.
+Values that have a rule are computed where they are read. Kept are: what makers make, what they
+read, results, what is read anywhere at all, and what a device would not compute again. Kept values
+of one shape share a nest if each reads the others at its own position only. New values of states
+are written last: nothing may read a state that has been overwritten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -49,24 +49,29 @@ class Group:
 
 
 class Grouping:
-    """The groups of a region, in order, and what follows from them."""
+    """The groups of a region, in order, and what follows from them.
 
-    def __init__(self, region: Graph) -> None:
-        self._region = region
+    Ops without a rule in `rules` need a maker. `costly` values are kept whoever reads them.
+    """
+
+    def __init__(
+        self, region: Graph, rules: Collection[str] = RULES, costly: Collection[Node] = ()
+    ) -> None:
+        self._region, self._rules = region, rules
         self.inside = [node for node in region.nodes if node.inputs]
         self._set = set(self.inside)
         self._updates = {pair.value: pair.leaf for pair in region.updates}
-        self.kept = self._kept()
+        self.kept = self._kept() | set(costly)
         self.groups = self._grouped()
         self._commit()
 
     def _kept(self) -> set[Node]:
-        kept = {n for n in self.inside if n.op not in RULES}
+        kept = {n for n in self.inside if n.op not in self._rules}
         kept |= {n for n in self._region.outputs if n in self._set and n not in self._updates}
         for node in self.inside:
             for place, x in enumerate(node.inputs):
                 free = access_of(node, place) is Access.FREE
-                if x in self._set and (free or node.op not in RULES):
+                if x in self._set and (free or node.op not in self._rules):
                     kept.add(x)
         return kept
 
@@ -77,7 +82,7 @@ class Grouping:
         for node in self.inside:
             if node not in self.kept:
                 continue
-            if node.op not in RULES:
+            if node.op not in self._rules:
                 groups.append(Group(node.type.shape, node, [node]))
             elif groups and self._fits(node, groups[-1]):
                 groups[-1].kept.append(node)

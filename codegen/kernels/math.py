@@ -11,7 +11,6 @@ from typing import Any
 from tvm import tirx
 
 from codegen.kernels.writer import Lane, Writer
-from codegen.layout import LANES
 from codegen.loops import Expr
 
 _LN2 = 0.693359375, -2.12194440e-4  # high part, exact when multiplied by an exponent; the rest
@@ -55,79 +54,70 @@ def is_nan(x: Expr) -> Expr:
     return magnitude > tirx.const(0x7F800000, "int32")
 
 
-def kept(w: Writer, value: Lane, dtype: str = "float32") -> Lane:
-    """The same value in a register, so that reading it twice does not compute it twice."""
-    register = w.local(LANES, dtype=dtype)
-    with w.lanes() as lane:
-        w.store(register, value(lane), lane)
-    return lambda lane: register[lane]
-
-
 def exp(w: Writer, x: Lane) -> Lane:
     """e^x = 2^n e^r with |r| <= ln(2) / 2."""
-    x = kept(w, x)
-    near = kept(w, lambda i: tirx.min(tirx.max(x(i), f32(_LEAST)), f32(_MOST)))
-    n = kept(w, lambda i: _nearest(near(i) * f32(log2(2.718281828459045))), "int32")
-    r = kept(w, lambda i: _less_exponent(near(i), -tirx.Cast("float32", n(i))))
-    e = kept(w, lambda i: _polynomial(_EXP, r(i)) * (r(i) * r(i)) + r(i) + f32(1))
+    x = w.held(x)
+    near = w.held(lambda i: tirx.min(tirx.max(x(i), f32(_LEAST)), f32(_MOST)))
+    n = w.held(lambda i: _nearest(near(i) * f32(log2(2.718281828459045))), "int32")
+    r = w.held(lambda i: _less_exponent(near(i), -tirx.Cast("float32", n(i))))
+    e = w.held(lambda i: _polynomial(_EXP, r(i)) * (r(i) * r(i)) + r(i) + f32(1))
     # In two steps: 2^n alone may be too large or too small for a float.
-    half = kept(w, lambda i: tirx.shift_right(n(i), tirx.const(1, "int32")), "int32")
-    big = kept(w, lambda i: e(i) * _power_of_two(half(i)) * _power_of_two(n(i) - half(i)))
-    return kept(w, lambda i: tirx.Select(is_nan(x(i)), x(i), big(i)))
+    half = w.held(lambda i: tirx.shift_right(n(i), tirx.const(1, "int32")), "int32")
+    big = w.held(lambda i: e(i) * _power_of_two(half(i)) * _power_of_two(n(i) - half(i)))
+    return w.held(lambda i: tirx.Select(is_nan(x(i)), x(i), big(i)))
 
 
 def log(w: Writer, x: Lane) -> Lane:
     """ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)). Denormal x count as 2^-126."""
-    x = kept(w, x)
+    x = w.held(x)
     least = 0x00800000
-    bits = kept(
-        w, lambda i: tirx.max(tirx.reinterpret("int32", x(i)), tirx.const(least, "int32")), "int32"
+    bits = w.held(
+        lambda i: tirx.max(tirx.reinterpret("int32", x(i)), tirx.const(least, "int32")), "int32"
     )
     # From here the exponent changes at sqrt(1/2) instead of at 1.
-    moved = kept(w, lambda i: bits(i) - tirx.const(0x3F3504F3, "int32"), "int32")
-    n = kept(w, lambda i: tirx.shift_right(moved(i), tirx.const(23, "int32")), "int32")
-    whole = kept(w, lambda i: tirx.Cast("float32", n(i)))
+    moved = w.held(lambda i: bits(i) - tirx.const(0x3F3504F3, "int32"), "int32")
+    n = w.held(lambda i: tirx.shift_right(moved(i), tirx.const(23, "int32")), "int32")
+    whole = w.held(lambda i: tirx.Cast("float32", n(i)))
     shift = tirx.const(23, "int32")
-    m = kept(
-        w,
+    m = w.held(
         lambda i: tirx.reinterpret("float32", bits(i) - tirx.shift_left(n(i), shift)) - f32(1),
     )
-    square = kept(w, lambda i: m(i) * m(i))
-    y = kept(w, lambda i: _polynomial(_LOG, m(i)) * m(i) * square(i))
-    z = kept(w, lambda i: y(i) + whole(i) * f32(_LN2[1]) - square(i) * f32(0.5))
-    result = kept(w, lambda i: m(i) + z(i) + whole(i) * f32(_LN2[0]))
-    return kept(w, lambda i: _log_limits(x(i), result(i)))
+    square = w.held(lambda i: m(i) * m(i))
+    y = w.held(lambda i: _polynomial(_LOG, m(i)) * m(i) * square(i))
+    z = w.held(lambda i: y(i) + whole(i) * f32(_LN2[1]) - square(i) * f32(0.5))
+    result = w.held(lambda i: m(i) + z(i) + whole(i) * f32(_LN2[0]))
+    return w.held(lambda i: _log_limits(x(i), result(i)))
 
 
 def tanh(w: Writer, x: Lane) -> Lane:
     """A polynomial near 0, where 1 - 2 / (e^2|x| + 1) would lose digits."""
-    x = kept(w, x)
-    size = kept(w, lambda i: tirx.max(x(i), -x(i)))
+    x = w.held(x)
+    size = w.held(lambda i: tirx.max(x(i), -x(i)))
     e = exp(w, lambda i: size(i) * f32(2))
-    far = kept(w, lambda i: f32(1) - f32(2) / (e(i) + f32(1)))
-    square = kept(w, lambda i: x(i) * x(i))
-    near = kept(w, lambda i: _polynomial(_TANH, square(i)) * square(i) * x(i) + x(i))
-    signed = kept(w, lambda i: tirx.Select(x(i) < f32(0), -far(i), far(i)))
-    result = kept(w, lambda i: tirx.Select(size(i) < f32(0.625), near(i), signed(i)))
-    return kept(w, lambda i: tirx.Select(is_nan(x(i)), x(i), result(i)))
+    far = w.held(lambda i: f32(1) - f32(2) / (e(i) + f32(1)))
+    square = w.held(lambda i: x(i) * x(i))
+    near = w.held(lambda i: _polynomial(_TANH, square(i)) * square(i) * x(i) + x(i))
+    signed = w.held(lambda i: tirx.Select(x(i) < f32(0), -far(i), far(i)))
+    result = w.held(lambda i: tirx.Select(size(i) < f32(0.625), near(i), signed(i)))
+    return w.held(lambda i: tirx.Select(is_nan(x(i)), x(i), result(i)))
 
 
 def power(w: Writer, x: Lane, exponent: float) -> Lane:
     """x^exponent for x >= 0: by roots where multiples of 1/4 up to 2 allow, else exp(e ln x)."""
-    x = kept(w, x)
+    x = w.held(x)
     if exponent < 0:
         positive = power(w, x, -exponent)
-        return kept(w, lambda i: f32(1) / positive(i))
+        return w.held(lambda i: f32(1) / positive(i))
     if exponent * 4 != int(exponent * 4) or exponent > 2:
         logarithm = log(w, x)
         return exp(w, lambda i: logarithm(i) * f32(exponent))
-    root = kept(w, lambda i: tirx.sqrt(x(i)))
-    fourth = kept(w, lambda i: tirx.sqrt(root(i)))
+    root = w.held(lambda i: tirx.sqrt(x(i)))
+    fourth = w.held(lambda i: tirx.sqrt(root(i)))
     quarters = int(exponent * 4)
     factors = [x] * (quarters // 4) + [root] * (quarters // 2 % 2) + [fourth] * (quarters % 2)
     product: Lane = lambda i: f32(1)  # noqa: E731
     for factor in factors:
-        product = kept(w, lambda i, a=product, b=factor: a(i) * b(i))  # type: ignore[misc]
+        product = w.held(lambda i, a=product, b=factor: a(i) * b(i))  # type: ignore[misc]
     return product
 
 

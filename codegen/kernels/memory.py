@@ -10,10 +10,10 @@ class Scratch:
     """An array of floats of one thread's own; it holds garbage at the start of every task."""
 
     def __init__(self, memory: Any, base: Expr, shape: Sequence[int]) -> None:
-        self._memory, self._base, self.shape = memory, base, tuple(shape)
+        self.memory, self._base, self.shape = memory, base, tuple(shape)
 
     def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
-        return self._memory[self.place(indices)]
+        return self.memory[self.place(indices)]
 
     def place(self, indices: Sequence[Expr]) -> Expr:
         """Where in the thread's memory an element lies."""
@@ -24,7 +24,7 @@ class Scratch:
 
     def store(self, loops: Loops, value: Expr, *indices: Expr) -> None:
         """array[indices] = value"""
-        loops.store(self._memory, value, self.place(indices))
+        loops.store(self.memory, value, self.place(indices))
 
 
 class Home:

@@ -6,9 +6,7 @@ from typing import Any
 from tvm import tirx
 
 from codegen.kernels.attributes import integer
-from codegen.kernels.math import kept
 from codegen.kernels.writer import Lane, Position
-from codegen.layout import LANES
 from codegen.loops import Expr
 from ir.graph import Node
 
@@ -25,13 +23,13 @@ def u64(value: int) -> Any:
 def random_words(position: Position, node: Node) -> Lane:
     """One random word (held in 64 bits) for each lane of a dropout node's position."""
     w = position.writer
-    element = kept(w, lambda lane: _element(position, node, lane), "uint64")
+    element = w.held(lambda lane: _element(position, node, lane), "uint64")
     seed, step = (tirx.Cast("uint64", w.element(leaf)) for leaf in node.inputs[1:])
     words: list[Lane] = [
-        kept(w, lambda i: tirx.shift_right(element(i), u64(2)) & u64(_LOW), "uint64"),
-        kept(w, lambda i: tirx.shift_right(element(i), u64(34)), "uint64"),
-        kept(w, lambda i: step, "uint64"),
-        kept(w, lambda i: u64(0), "uint64"),
+        w.held(lambda i: tirx.shift_right(element(i), u64(2)) & u64(_LOW), "uint64"),
+        w.held(lambda i: tirx.shift_right(element(i), u64(34)), "uint64"),
+        w.held(lambda i: step, "uint64"),
+        w.held(lambda i: u64(0), "uint64"),
     ]
     stream = integer(node, "stream")
     for number in range(10):
@@ -40,19 +38,19 @@ def random_words(position: Position, node: Node) -> Lane:
             u64((stream + number * _WEYL[1]) & _LOW),
         )
         words = _round(position, words, key)
-    return kept(w, lambda i: _chosen(words, element(i) & u64(3), i), "uint64")
+    return w.held(lambda i: _chosen(words, element(i) & u64(3), i), "uint64")
 
 
 def _round(position: Position, words: list[Lane], key: tuple[Expr, Expr]) -> list[Lane]:
     w = position.writer
     c0, c1, c2, c3 = words
-    p0 = kept(w, lambda i: u64(_MULTIPLIERS[0]) * c0(i), "uint64")
-    p1 = kept(w, lambda i: u64(_MULTIPLIERS[1]) * c2(i), "uint64")
+    p0 = w.held(lambda i: u64(_MULTIPLIERS[0]) * c0(i), "uint64")
+    p1 = w.held(lambda i: u64(_MULTIPLIERS[1]) * c2(i), "uint64")
     return [
-        kept(w, lambda i: tirx.shift_right(p1(i), u64(32)) ^ c1(i) ^ key[0], "uint64"),
-        kept(w, lambda i: p1(i) & u64(_LOW), "uint64"),
-        kept(w, lambda i: tirx.shift_right(p0(i), u64(32)) ^ c3(i) ^ key[1], "uint64"),
-        kept(w, lambda i: p0(i) & u64(_LOW), "uint64"),
+        w.held(lambda i: tirx.shift_right(p1(i), u64(32)) ^ c1(i) ^ key[0], "uint64"),
+        w.held(lambda i: p1(i) & u64(_LOW), "uint64"),
+        w.held(lambda i: tirx.shift_right(p0(i), u64(32)) ^ c3(i) ^ key[1], "uint64"),
+        w.held(lambda i: p0(i) & u64(_LOW), "uint64"),
     ]
 
 
@@ -73,7 +71,7 @@ def _element(position: Position, node: Node, lane: Expr) -> Expr:
     assert isinstance(offset, tuple)
     block, *rest = position.index(lane)
     total: Expr = u64(0)
-    for axis, index in enumerate((block * LANES + lane, *rest)):
+    for axis, index in enumerate((block * position.writer.width + lane, *rest)):
         along = tirx.Cast("uint64", index + offset[axis])
         total = total + along * u64(prod(whole[axis + 1 :]))
     return total

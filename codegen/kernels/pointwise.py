@@ -9,7 +9,7 @@ from math import prod
 from tvm import tirx
 
 from codegen.kernels import math, philox
-from codegen.kernels.math import f32, kept
+from codegen.kernels.math import f32
 from codegen.kernels.writer import TIR_DTYPE, Lane, Position, Rule, at_lane
 from codegen.loops import Expr
 from ir.graph import Node
@@ -177,8 +177,8 @@ def _crop(p: Position, node: Node) -> Lane:
         along = at_lane(column, lane)
         return tirx.Select(flipped(lane) != 0, size[1] - 1 - along, along)
 
-    rows = kept(w, lambda i: first(0, i) + at_lane(row, i), "int32")
-    columns = kept(w, lambda i: first(1, i) + across(i), "int32")
+    rows = w.held(lambda i: first(0, i) + at_lane(row, i), "int32")
+    columns = w.held(lambda i: first(1, i) + across(i), "int32")
     return p.elsewhere((block, channel, rows, columns)).vector(x)
 
 

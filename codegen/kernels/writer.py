@@ -1,26 +1,21 @@
-"""What every kernel shares: its pointers, its tasks, its scratch, and values at a position.
+"""What every kernel shares: its pointers, and values at a position.
 
-A kernel is `kernel(threads, scratch, *pointers)`. Work is a number of independent tasks, dealt to
-the threads in contiguous runs; what a task computes depends on nothing but its number, so results
-do not depend on the number of threads. A position is one vector of 16 lanes: a block of axis 0 and
-an index along every other axis of a value (`codegen/layout.py`).
+A position is one vector of lanes: a block of axis 0 and an index along every other axis of a value
+(`codegen/layout.py`). On a CPU a vector is a register, on a GPU one thread of a warp has one lane.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import FunctionType
 from typing import Any
 
 from tvm import ir, tirx
 
 from codegen.kernels.memory import Home, Scratch
-from codegen.layout import LANES, physical_bytes, physical_shape
+from codegen.layout import Blocked
 from codegen.loops import Expr, Loops
-from codegen.targets import Target
 from ir.graph import Graph, Node
-from ir.type import DType
+from ir.type import DType, TensorType
 
 TIR_DTYPE = {DType.F32: "float32", DType.U8: "uint8", DType.I32: "int32", DType.U32: "uint32"}
 
@@ -28,74 +23,52 @@ Lane = Callable[[Expr], Expr]
 """A value at a position: its scalar in a given lane."""
 
 
-@dataclass(frozen=True)
-class Built:
-    """A kernel before it is compiled. `scratch` is what one thread needs, in bytes."""
-
-    function: Any
-    scratch: int
-
-
 class Writer(Loops):
-    """Writes the kernel of one region program (`codegen/region.py`)."""
+    """Writes the kernel of one region program (`codegen/region.py`) for some number of lanes."""
 
-    def __init__(self, region: Graph, target: Target) -> None:
+    def __init__(self, region: Graph, lanes: int) -> None:
         super().__init__()
-        self.region, self.target = region, target
+        self.region, self.width = region, lanes
+        self.layout = Blocked(lanes)
         self.updates = {pair.value: pair.leaf for pair in region.updates}
         self.leaves = region.leaves("input", "state")
-        self.threads = self.var("threads")
-        self._scratch_pointer = self._pointer("scratch", "float32")
-        self._per_thread = self.var("per_thread")
-        self._reserved = 0
-        self._base: Expr = 0
         self.buffers: dict[Node, Any] = {}
         self.homes: dict[Node, Home] = {}
-        self._pointers = [self._argument(node) for node in (*self.leaves, *region.outputs)]
-        for value, leaf in self.updates.items():
-            self.buffers[value] = self.buffers[leaf]
-        self._memory = self.buffer(self._scratch_pointer, (2**31 - 1,), "float32")
+        self._pointers = {
+            node: self.pointer(node.name, TIR_DTYPE[node.type.dtype])
+            for node in (*self.leaves, *region.outputs)
+        }
 
-    def _pointer(self, name: str, dtype: str) -> Any:
+    def pointer(self, name: str, dtype: str) -> Any:
+        """A parameter of the kernel."""
         return tirx.Var(name, ir.PointerType(ir.PrimType(dtype)))
 
-    def _argument(self, node: Node) -> Any:
-        dtype = TIR_DTYPE[node.type.dtype]
-        pointer = self._pointer(node.name, dtype)
-        self.buffers[node] = self.buffer(pointer, physical_shape(node.type), dtype)
-        return pointer
+    @property
+    def pointers(self) -> list[Any]:
+        """The parameters for the region's arguments, in their order."""
+        return list(self._pointers.values())
 
-    # ------------------------------------------------------------------------ tasks
+    def declare_arguments(self) -> None:
+        """Make arrays of all arguments, known from here to the end of the block."""
+        for node, pointer in self._pointers.items():
+            dtype = TIR_DTYPE[node.type.dtype]
+            self.buffers[node] = self.buffer(pointer, self.layout.shape(node.type), dtype)
+        for value, leaf in self.updates.items():
+            self.buffers[value] = self.buffers[leaf]
 
-    @contextmanager
-    def tasks(self, count: int) -> Iterator[Any]:
-        """Do the body for each task 0 .. count - 1, in parallel. Yields the task's number.
+    # ------------------------------------------------------------------------ lanes
 
-        A kernel may have several phases of tasks; each begins when the one before is done.
-        """
-        with self.parallel(self.threads) as thread:
-            self._base = self.let(thread * self._per_thread)
-            begin = self.let(thread * count // self.threads)
-            end = self.let((thread + 1) * count // self.threads)
-            with self.serial(end - begin, begin) as task:
-                yield task
-        self._base = 0
+    def each_lane(self) -> AbstractContextManager[Any]:
+        """Do the body for every lane. Yields the lane's number."""
+        raise NotImplementedError
 
-    def scratch(self, *shape: int) -> Scratch:
-        """Reserve memory of one thread's own; call it inside `tasks`."""
-        array = Scratch(self._memory, self._base + self._reserved, shape)
-        self._reserved += -(-prod(shape) // LANES) * LANES
-        return array
+    def held(self, value: Lane, dtype: str = "float32") -> Lane:
+        """The same value in a register: computed once, and no later store can change it."""
+        raise NotImplementedError
 
     def put(self, array: Scratch, value: Expr, *indices: Expr) -> None:
         """array[indices] = value"""
         array.store(self, value, *indices)
-
-    def built(self, *, noalias: bool = False) -> Built:
-        """Finish. `noalias` promises that no two arguments share memory."""
-        self._blocks[0].insert(0, tirx.Bind(self._per_thread, tirx.const(self._reserved, "int32")))
-        params = [self.threads, self._scratch_pointer, *self._pointers]
-        return Built(self.function(params, noalias=noalias), 4 * self._reserved)
 
     # ------------------------------------------------------------------------ values
 
@@ -105,8 +78,9 @@ class Writer(Loops):
             return self.load(node)
         first, *rest = indices
         if isinstance(first, int):
-            return self.load(node, first // LANES, *rest, first % LANES)
-        return self.load(node, tirx.truncdiv(first, LANES), *rest, tirx.truncmod(first, LANES))
+            return self.load(node, first // self.width, *rest, first % self.width)
+        block, lane = tirx.truncdiv(first, self.width), tirx.truncmod(first, self.width)
+        return self.load(node, block, *rest, lane)
 
     def load(self, node: Node, *index: Expr) -> Expr:
         """The same at (block, index along axis 1, ..., lane)."""
@@ -118,12 +92,11 @@ class Writer(Loops):
 
     def valid_lanes(self, node: Node, block: Expr) -> Expr:
         """How many lanes of a block hold elements rather than padding."""
-        return tirx.min(LANES, node.type.shape[0] - block * LANES)
+        return tirx.min(self.width, node.type.shape[0] - block * self.width)
 
-    @property
-    def moved(self) -> int:
-        """Bytes of all arguments."""
-        return sum(physical_bytes(node.type) for node in (*self.leaves, *self.region.outputs))
+    def blocks(self, type: TensorType) -> int:
+        """Blocks along axis 0; 1 for a scalar."""
+        return self.layout.blocks(type)
 
 
 def constant(node: Node) -> Expr:
@@ -131,8 +104,9 @@ def constant(node: Node) -> Expr:
     return tirx.const(node.attrs["value"], TIR_DTYPE[node.type.dtype])
 
 
-Rule = Callable[["Position", Node], Lane]
-"""How one pointwise op is computed. It may emit statements before it returns the lane's scalar."""
+Rule = Callable[[Any, Node], Lane]
+"""How a node is computed at a `Position`. It may emit statements before it returns the lane's
+scalar."""
 
 
 class Position:
@@ -150,7 +124,8 @@ class Position:
         at: Sequence[Expr | Lane],
         known: dict[Node, Lane] | None = None,
     ) -> None:
-        self.writer, self.at = writer, tuple(at)
+        self.writer = writer
+        self.at: tuple[Any, ...] = tuple(at)
         self._rules = rules
         self._known: dict[Node, Lane] = dict(known or {})
         self._inside = {n for n in writer.region.nodes if n.inputs}
@@ -160,15 +135,9 @@ class Position:
         if node not in self._known:
             computed = node in self._inside and node not in self.writer.homes
             rule = self._rules[node.op] if computed else _load
-            self._known[node] = self.held(node, rule(self, node))
+            dtype = TIR_DTYPE[node.type.dtype]
+            self._known[node] = self.writer.held(rule(self, node), dtype)
         return self._known[node]
-
-    def held(self, node: Node, value: Lane) -> Lane:
-        """Keep a value in registers, so that no later store can change it."""
-        register = self.writer.local(LANES, dtype=TIR_DTYPE[node.type.dtype])
-        with self.writer.lanes() as lane:
-            self.writer.store(register, value(lane), lane)
-        return lambda lane: register[lane]
 
     def index(self, lane: Expr) -> tuple[Expr, ...]:
         """The position as one lane sees it."""
@@ -190,11 +159,11 @@ class Position:
             home.store(value(0))
             return
         value = self._padded_with_zeros(node, value) if node in self.writer.updates else value
-        with self.writer.lanes() as lane:
+        with self.writer.each_lane() as lane:
             home.store(value(lane), *self.at, lane)
 
     def _padded_with_zeros(self, node: Node, value: Lane) -> Lane:
-        if node.type.shape[0] % LANES == 0:
+        if node.type.shape[0] % self.writer.width == 0:
             return value
         valid = self.writer.valid_lanes(node, self.at[0])
         zero = tirx.const(0, TIR_DTYPE[node.type.dtype])

@@ -4,14 +4,14 @@ Each law yields its complaints as "JSON path: what, what was expected". Laws fur
 may rely on those before.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 from math import isfinite, prod
 from pathlib import Path
 
-from ir.plan import dataflow
+from ir.plan import code, dataflow
+from ir.plan.bounds import MOST_BYTES, Complaints, at_least
 from ir.plan.records import (
     ALIGNMENT,
     ITEM_BYTES,
@@ -25,38 +25,13 @@ from ir.plan.records import (
     Tensor,
 )
 
-Complaints = Iterator[str]
-MOST_BYTES = 2**46  # what one process can address
-
 
 def complaints(plan: Plan, directory: Path | None) -> Complaints:
     """Everything wrong with a plan, the simplest first; its files lie in `directory`, if any."""
     for law in LAWS:
         yield from law(plan)
     if directory is not None:
-        yield from _files(plan, directory)
-
-
-# ------------------------------------------------------------------------------- files
-
-
-def _files(plan: Plan, directory: Path) -> Complaints:
-    named = [(f"$.library.{file}", file, sha) for file, sha in plan.library.items()]
-    named += [(f"$.kernels.{n}.file", k.file, k.sha256) for n, k in plan.kernels.items()]
-    for path, file, sha256 in named:
-        inside = Path(file)
-        if inside.is_absolute() or ".." in inside.parts or "\0" in file:
-            yield f"{path}: '{file}' lies outside the plan's folder, expected a file in lib/"
-        elif complaint := _file(directory / inside, sha256):
-            yield f"{path}: {complaint}"
-
-
-def _file(path: Path, sha256: str) -> str | None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        return f"'{path}' cannot be read: {error.strerror}"
-    return None if found == sha256 else f"'{path}' has sha256 {found}, expected {sha256}"
+        yield from code.missing(plan, directory)
 
 
 # ----------------------------------------------------------------------- sizes and names
@@ -70,36 +45,18 @@ def _header(plan: Plan) -> Complaints:
     if len(plan.binding) != len(plan.devices):
         got, expected = len(plan.binding), len(plan.devices)
         yield f"$.binding: names {got} devices, expected one for each of the plan's {expected}"
-    yield from _at_least("$.accumulate", plan.accumulate, 1)
-    if plan.kernels and not plan.library:
-        yield "$.library: empty, expected what the kernels need to run"
+    yield from at_least("$.accumulate", plan.accumulate, 1)
     if not plan.programs:
         yield "$.programs: empty, expected at least one program"
 
 
 def _sizes(plan: Plan) -> Complaints:
     for number, device in enumerate(plan.devices):
-        yield from _at_least(f"$.devices[{number}].arena", device.arena, 0, MOST_BYTES)
+        yield from at_least(f"$.devices[{number}].arena", device.arena, 0, MOST_BYTES)
         bound = device.lower_bound
-        yield from _at_least(f"$.devices[{number}].lower_bound", bound, 0, device.arena)
-    for name, kernel in plan.kernels.items():
-        yield from _at_least(f"$.kernels.{name}.scratch", kernel.scratch, 0, MOST_BYTES)
-        yield from _at_least(f"$.kernels.{name}.flops", kernel.flops, 0)
-        yield from _at_least(f"$.kernels.{name}.moved", kernel.moved, 0)
-        if not kernel.symbol:
-            yield f"$.kernels.{name}.symbol: empty, expected the name of a function"
-        for number, argument in enumerate(kernel.arguments):
-            where = f"$.kernels.{name}.arguments[{number}].bytes"
-            yield from _at_least(where, argument.bytes, 1, MOST_BYTES)
+        yield from at_least(f"$.devices[{number}].lower_bound", bound, 0, device.arena)
     for name, program in plan.programs.items():
-        yield from _at_least(f"$.programs.{name}.batch", program.batch, 1)
-
-
-def _at_least(path: str, value: int, least: int, most: int | None = None) -> Complaints:
-    if value < least:
-        yield f"{path}: got {value}, expected at least {least}"
-    elif most is not None and value > most:
-        yield f"{path}: got {value}, expected at most {most}"
+        yield from at_least(f"$.programs.{name}.batch", program.batch, 1)
 
 
 def _distinct_names(plan: Plan) -> Complaints:
@@ -150,8 +107,8 @@ def _layout(path: str, layout: Layout) -> Complaints:
         yield f"{path}.padded: {len(layout.padded)} extents, expected {rank} as in shape"
         return
     for axis, (extent, padded) in enumerate(zip(layout.shape, layout.padded, strict=True)):
-        yield from _at_least(f"{path}.shape[{axis}]", extent, 1)
-        yield from _at_least(f"{path}.padded[{axis}]", padded, extent)
+        yield from at_least(f"{path}.shape[{axis}]", extent, 1)
+        yield from at_least(f"{path}.padded[{axis}]", padded, extent)
     axes = [axis for axis, _ in layout.splits]
     if axes != sorted({axis for axis in axes if 0 <= axis < rank}):
         yield f"{path}.splits: of axes {axes}, expected axes below {rank}, each once and in order"
@@ -191,7 +148,7 @@ def _states(plan: Plan) -> Complaints:
             return
         for axis, extent in enumerate(state.tensor.layout.shape):
             most = state.whole[axis] - extent
-            yield from _at_least(f"{path}.start[{axis}]", state.start[axis], 0, most)
+            yield from at_least(f"{path}.start[{axis}]", state.start[axis], 0, most)
 
 
 def _initial(path: str, state: State) -> Complaints:
@@ -245,7 +202,7 @@ def _feeds(plan: Plan) -> Complaints:
         first: dict[str, tuple[object, ...]] = {}
         for number, feed in enumerate(program.feeds):
             path, tensor = f"{where}.feeds[{number}]", feed.tensor
-            yield from _at_least(f"{path}.below", feed.below, 0)
+            yield from at_least(f"{path}.below", feed.below, 0)
             if feed.below and tensor.dtype == "f32":
                 yield f"{path}.below: got {feed.below}, expected 0 for f32"
             if not feed.logical:
@@ -287,7 +244,7 @@ def _move(plan: Plan, path: str, step: Move) -> Complaints:
     yield from _device(plan, f"{path}.target", step.target)
     if step.source == step.target:
         yield f"{path}.target: got {step.target}, expected another device than the source"
-    yield from _at_least(f"{path}.bytes", step.bytes, 1, MOST_BYTES)
+    yield from at_least(f"{path}.bytes", step.bytes, 1, MOST_BYTES)
     yield from _extent(plan, f"{path}.source_offset", step.source, step.source_offset, step.bytes)
     yield from _extent(plan, f"{path}.target_offset", step.target, step.target_offset, step.bytes)
 
@@ -295,6 +252,7 @@ def _move(plan: Plan, path: str, step: Move) -> Complaints:
 LAWS = (
     _header,
     _sizes,
+    code.complaints,
     _tensors,
     _distinct_names,
     _states,

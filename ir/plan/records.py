@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 ALIGNMENT = 64
 
 
@@ -74,8 +74,8 @@ class Argument(Record, frozen=True):
     access: Literal["read", "write", "update"]
 
 
-class Kernel(Record, frozen=True):
-    """A compiled region: `symbol` in `file`, called with (threads, scratch, arguments...).
+class Library(Record, frozen=True, tag="library"):
+    """Code for a CPU: `symbol` in `file`, called with (threads, scratch, arguments...).
 
     Each thread uses `scratch` bytes of its own.
     """
@@ -84,6 +84,45 @@ class Kernel(Record, frozen=True):
     sha256: str
     symbol: str
     scratch: int
+
+
+class Binary(Record, frozen=True):
+    """A file with its hash."""
+
+    file: str
+    sha256: str
+
+
+class Launch(Record, frozen=True):
+    """One launch of a GPU function. `grid` and `block` are extents along (x, y, z).
+
+    `arguments` are places among the kernel's arguments, -1 for its scratch. `shared` bytes of a
+    block and `registers` of a thread are what the compiler reported, the most of all binaries.
+    """
+
+    symbol: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    arguments: tuple[int, ...]
+    shared: int
+    registers: int
+
+
+class Cubins(Record, frozen=True, tag="cubins"):
+    """Code for NVIDIA GPUs: a binary for each architecture, launches one after another.
+
+    They share `scratch` bytes, which hold garbage at the start.
+    """
+
+    files: dict[str, Binary]
+    launches: tuple[Launch, ...]
+    scratch: int
+
+
+class Kernel(Record, frozen=True):
+    """A compiled region."""
+
+    code: Library | Cubins
     arguments: tuple[Argument, ...]
     flops: int
     moved: int

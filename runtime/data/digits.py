@@ -6,10 +6,10 @@ Each scan fills the middle 7/8 of the image, so that a crop of 7/8 loses next to
 import numpy as np
 from PIL import Image
 
+from ir.optional import optional
 from runtime.data import draws
 from runtime.data.dataset import Dataset, Images, Part, Suits
 from runtime.data.draws import Indices, Purpose
-from runtime.optional import optional
 from runtime.recipe import Recipe
 
 CLASSES = 10

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ir.optional import optional
 from runtime.data import draws
 from runtime.data.dataset import Dataset, Images, Part, Suits
 from runtime.data.draws import Indices, Purpose
-from runtime.optional import optional
 from runtime.recipe import Recipe
 
 TRAIN, VALIDATION = 1024, 256  # windows

@@ -1,0 +1,165 @@
+"""From a region to binaries for NVIDIA GPUs: TVM's CUDA C, compiled for each architecture."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from msgspec.structs import replace
+from tvm import tirx
+
+from codegen.cache import Compiled
+from codegen.cuda import toolchain
+from codegen.cuda.source import Function, functions, shortened
+from codegen.cuda.toolchain import Binary
+from codegen.kernels import build
+from codegen.targets import Cuda
+from ir.command import Error
+from ir.graph import Graph
+from ir.plan import Launch
+from ir.printer import print_graph
+
+SCRATCH = -1
+
+PASSES = {
+    # Loops marked as unrolled stay loops in the text; the CUDA compiler unrolls them.
+    "tirx.UnrollLoop": {"explicit_unroll": False},
+    # It finds common expressions too.
+    "tirx.disable_cse_tir": True,
+}
+
+Extents = dict[str, int]
+"""Of one launch, by TVM's names such as blockIdx.x."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """CUDA C and its launches. What a launch takes is known once compiled, and 0 here."""
+
+    text: str
+    launches: tuple[Launch, ...]
+
+
+def compiled(region: Graph, target: Cuda) -> Compiled:
+    """Compile one region. Raises Error, which shows the region, where that cannot be done."""
+    built = build(region, target)
+    try:
+        made = generated(built.function, region, target)
+        compiler = toolchain.find()
+        binaries = {arch: compiler.compile(made.text, arch) for arch in target.arches}
+        for arch, binary in binaries.items():
+            _require_registers(binary, arch)
+    except Error as error:
+        raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
+    launches = tuple(_measured(launch, binaries) for launch in made.launches)
+    files = {f".{arch}.cubin": binary.cubin for arch, binary in binaries.items()}
+    return Compiled({**files, ".cu": made.text.encode()}, built.scratch, launches)
+
+
+def _require_registers(binary: Binary, arch: str) -> None:
+    """Raise Error where a thread keeps in memory what it should keep in registers."""
+    for symbol, needs in binary.functions.items():
+        if needs.stack or needs.spills:
+            raise Error(
+                f"{symbol} for {arch} has a stack of {needs.stack} bytes and spills "
+                f"{needs.spills}, expected registers only"
+            )
+
+
+def _measured(launch: Launch, binaries: Mapping[str, Binary]) -> Launch:
+    needs = [binary.functions[launch.symbol] for binary in binaries.values()]
+    shared, registers = max(n.shared for n in needs), max(n.registers for n in needs)
+    return replace(launch, shared=shared, registers=registers)
+
+
+# ---------------------------------------------------------------------------- CUDA C
+
+
+def generated(kernel: Any, region: Graph, target: Cuda) -> Generated:
+    """CUDA C for the PrimFunc of a region.
+
+    Raises Error where TVM refuses it, where any of it would run on the host, and where an output
+    is never passed to a launch.
+    """
+    text, places = _cuda_c(kernel, target), _places(region)
+    called = _called(text, list(_extents(kernel)))
+    launches = tuple(_launch(function, extents, places) for function, extents in called)
+    _require_outputs(region, launches, places)
+    return Generated(text, launches)
+
+
+def _cuda_c(kernel: Any, target: Cuda) -> str:
+    # Where a driver is installed TVM would compile the text, in its own way.
+    tvm.register_global_func("tvm_callback_cuda_compile", lambda code: b"", override=True)
+    try:
+        with tvm.transform.PassContext(config=PASSES):
+            made = tvm.compile(tvm.IRModule({"kernel": kernel}), target=target.tvm())
+    except Exception as error:
+        # Whatever TVM raises, the caller says which kernel it was.
+        raise Error(f"TVM refuses the kernel: {error}") from None
+    if not made.mod.imports:
+        raise Error("TVM made no code for the GPU, expected CUDA C")
+    text = made.mod.imports[0].inspect_source("cuda")
+    return shortened(text, noalias=bool(kernel.attrs["tirx.noalias"]))
+
+
+# ---------------------------------------------------------------------------- launches
+
+
+def _extents(kernel: Any) -> Iterator[Extents]:
+    """The launches of a PrimFunc. Raises Error for anything beside, which the host would do."""
+    body = kernel.body
+    while isinstance(body, tirx.AttrStmt) and str(body.attr_key).startswith("device_"):
+        body = body.body
+    for statement in body.seq if isinstance(body, tirx.SeqStmt) else [body]:
+        extents = {}
+        while isinstance(statement, tirx.AttrStmt) and statement.attr_key == "thread_extent":
+            extents[str(statement.node.thread_tag)] = int(statement.value)
+            statement = statement.body
+        if not extents:
+            raise Error("the kernel does something on the host, expected launches only")
+        yield extents
+
+
+def _called(text: str, launches: list[Extents]) -> list[tuple[Function, Extents]]:
+    """Each launch with its function: TVM numbers them in the order of the launches."""
+    found = functions(text)
+    symbols = ["kernel_kernel", *(f"kernel_kernel_{place}" for place in range(1, len(launches)))]
+    if set(found) != set(symbols):
+        raise Error(f"TVM made {', '.join(found) or 'nothing'}, expected {', '.join(symbols)}")
+    return [(found[symbol], extents) for symbol, extents in zip(symbols, launches, strict=True)]
+
+
+def _launch(function: Function, extents: Extents, places: Mapping[str, int]) -> Launch:
+    unknown = sorted(set(function.parameters) - set(places))
+    if unknown:
+        got, expected = ", ".join(unknown), ", ".join(places)
+        raise Error(f"{function.symbol} takes {got}, expected some of {expected}")
+    return Launch(
+        symbol=function.symbol,
+        grid=_xyz(extents, "blockIdx"),
+        block=_xyz(extents, "threadIdx"),
+        arguments=tuple(places[name] for name in function.parameters),
+        shared=0,
+        registers=0,
+    )
+
+
+def _xyz(extents: Extents, index: str) -> tuple[int, int, int]:
+    x, y, z = (extents.get(f"{index}.{axis}", 1) for axis in "xyz")
+    return x, y, z
+
+
+def _places(region: Graph) -> dict[str, int]:
+    """Where a parameter is among the arguments of the kernel's record, by its name."""
+    arguments = (*region.leaves("input", "state"), *region.outputs)
+    return {"scratch": SCRATCH} | {node.name: place for place, node in enumerate(arguments)}
+
+
+def _require_outputs(
+    region: Graph, launches: tuple[Launch, ...], places: Mapping[str, int]
+) -> None:
+    passed = {place for launch in launches for place in launch.arguments}
+    for node in (*region.leaves("state"), *region.outputs):
+        if places[node.name] not in passed:
+            raise Error(f"no launch gets '{node.name}', expected one that writes it")

@@ -1,0 +1,111 @@
+"""Which devices a build is for, and the machine code that they run."""
+
+import re
+from collections.abc import Callable
+from ctypes import CDLL
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ir.command import Error
+from passes.context import MOST
+from runtime.cuda.driver import LIBRARY, Driver, gpus
+
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
+
+KINDS = ("cpu", "cuda")
+CPU = ("cpu:0", "cpu:1")
+ARCH = re.compile(r"sm_\d+[af]?")
+
+
+# ------------------------------------------------------------------------------- devices
+
+
+def binding(names: str | None, say: Callable[[str], None]) -> tuple[str, ...]:
+    """The physical device of each logical one: those named, else the best two here.
+
+    Says what it chose. Raises Error for names that are no devices, or devices of several kinds.
+    """
+    if names is not None:
+        return _named(names)
+    chosen, reason = _chosen()
+    say(f"building for {', '.join(chosen)}: {reason}; --devices names others")
+    return chosen
+
+
+def _chosen() -> tuple[tuple[str, ...], str]:
+    found = gpus()
+    if not found:
+        return CPU, _without_gpu()
+    names = ", ".join(gpu.name for gpu in found)
+    if len(found) == 1:
+        return ("cuda:0", "cuda:0"), f"one GPU is here, {names}, for both logical devices"
+    return ("cuda:0", "cuda:1"), f"{len(found)} GPUs are here, {names}"
+
+
+def _without_gpu() -> str:
+    try:
+        Driver().close()
+    except Error as error:
+        if _has_driver():
+            return f"an NVIDIA driver is here, but {error}"
+    return "no GPU is here"
+
+
+def _has_driver() -> bool:
+    """Whether someone set this machine up for NVIDIA's GPUs."""
+    if Path("/proc/driver/nvidia").exists():
+        return True
+    try:
+        CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+def _named(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        kind, colon, number = name.partition(":")
+        if kind not in KINDS or not colon or not number.isdecimal() or int(number) >= MOST:
+            expected = " or ".join(f"{kind}:0 to {kind}:{MOST - 1}" for kind in KINDS)
+            raise Error(f"--devices: '{name}' is no device; expected {expected}")
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise Error(f"--devices: {text} are of several kinds, expected one")
+    if len(names) > MOST:
+        raise Error(f"--devices: {len(names)} devices, expected at most {MOST}")
+    return names
+
+
+# ------------------------------------------------------------------------------- targets
+
+
+def target(kind: str, *, arch: str | None, mcpu: str, exact: bool) -> "Target":
+    """What to compile for. Raises Error for an option of the other kind, or an unknown machine."""
+    # They import the compiler, which takes a second.
+    from codegen.targets import cpu, cuda
+
+    if kind == "cpu":
+        if arch is not None:
+            raise Error(
+                "--arch: is for GPUs, and this build is for CPUs; expected --devices cuda:0"
+            )
+        return cpu(mcpu, exact=exact)
+    if mcpu:
+        raise Error("--mcpu: is for CPUs, and this build is for GPUs; expected --arch")
+    return cuda(_arches(arch), exact=exact)
+
+
+def _arches(text: str | None) -> tuple[str, ...]:
+    """The architectures named, else those of the GPUs here."""
+    if text is None:
+        found = tuple(dict.fromkeys(gpu.arch for gpu in gpus()))
+        if not found:
+            raise Error(f"{_without_gpu()}; expected --arch, such as sm_80,sm_90a, to build for GPUs")
+        return found
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if not ARCH.fullmatch(name):
+            raise Error(f"--arch: '{name}' is no architecture; expected such as sm_80 or sm_90a")
+    return names

@@ -1,0 +1,163 @@
+"""The weight gradient of a convolution: 16 maps per lane, pixels of x broadcast.
+
+A task is a span of maps and some source maps; it keeps its gradient in scratch while it runs over
+all images. Rows of dy are transposed so that a vector holds 16 maps of one image.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from codegen.kernels.axis import Forward, axes, groups_of
+from codegen.kernels.cpu.conv_dw_few import ConvDwFew, suits
+from codegen.kernels.cpu.tile import Tile, clear, each, pieces
+from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
+from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.memory import Scratch
+from codegen.kernels.writer import Lane
+from codegen.loops import Expr
+from codegen.targets import Cpu
+from ir.graph import Graph, Node
+
+SPAN = 2
+"""Blocks of 16 maps that a task has at most."""
+CACHED = 24 * 1024
+"""Bytes of dy that are kept in the nearest cache, transposed."""
+TASKS = 24
+"""As many tasks as keep the threads of a large machine busy."""
+
+
+def conv_dw(region: Graph, target: Cpu) -> Built | str:
+    """The kernel of a convolution's weight gradient and what follows it."""
+    node = anchor(region, "conv_dw")
+    if isinstance(node, str):
+        return node
+    return (ConvDwFew if suits(node) else _ConvDw)(region, target, node).build()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """`width` columns from `x` on in row `y` of dy, in an image block of so many `images`;
+    `first` is the task's first channel of x."""
+
+    block: Expr
+    y: Expr
+    x: Expr
+    width: int
+    first: Expr
+    images: Expr
+
+
+class _ConvDw:
+    """dw [maps, channels, kh, kw], in each group of maps from its own channels of x."""
+
+    def __init__(self, region: Graph, target: Cpu, node: Node) -> None:
+        self.w = Writer(region, target)
+        self.node, self.epilogue = node, Epilogue(self.w, node)
+        self.x, self.dy = node.inputs
+        self.maps, self.channels, *self.window = node.type.shape
+        self.group = self.maps // groups_of(node)
+        self.span = self._span(target)
+        self.rows = max(1, target.accumulators // self.span)
+        self.columns = max(1, CACHED // (self.span * LANES * LANES * 4))
+        self.down, self.across = axes(
+            Forward, node, self.dy.type.shape[2:], self.x.type.shape[2:], self.window
+        )
+
+    def _span(self, target: Cpu) -> int:
+        """Blocks of maps per task: a divisor of all, and of a group's where these are whole."""
+        total = blocks(self.node.type)
+        within = self.group // LANES if self.group % LANES == 0 else total
+        most = min(SPAN, target.accumulators)
+        return max(n for n in range(1, most + 1) if within % n == 0)
+
+    # ------------------------------------------------------------------------ loops
+
+    def build(self) -> Built:
+        """Write it all."""
+        w, parts = self.w, self._parts()
+        some = self.channels // parts
+        with w.tasks(blocks(self.node.type) // self.span * parts) as task:
+            first, span = w.let(task % parts * some), w.let(task // parts)
+            sums = w.scratch(some, *self.window, self.span, LANES)
+            width = pieces(self.across.results, self.columns)
+            flipped = w.scratch(width[0].size, LANES, self.span * LANES)
+            clear(w, sums)
+            with (
+                self._groups(span) as group,
+                w.serial(blocks(self.x.type)) as block,
+                w.serial(self.down.results) as y,
+            ):
+                images, channel = w.valid_lanes(self.x, block), group * self.channels + first
+                for columns in width:
+                    with columns.each(w) as x:
+                        row = _Row(block, y, x, columns.size, channel, images)
+                        self._transpose(flipped, row, span, group)
+                        self._add_row(sums, flipped, row)
+            with each(w, sums.shape[:-1]) as (c, r, s, k):
+                at = (span * self.span + k, first + c, r, s)
+                self.epilogue.write(at, lambda lane: sums[c, r, s, k, lane])
+        return w.built(noalias=True)
+
+    def _parts(self) -> int:
+        """Into how many parts to cut the channels, for there to be enough tasks."""
+        tasks = blocks(self.node.type) // self.span
+        fits = [n for n in range(1, self.channels + 1) if self.channels % n == 0]
+        return next((n for n in fits if n * tasks >= TASKS), self.channels)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether every span lies within one group and is full."""
+        return self.group % (self.span * LANES) == 0
+
+    @contextmanager
+    def _groups(self, span: Expr) -> Iterator[Expr]:
+        """A loop over the groups that a span has maps of."""
+        lanes = self.span * LANES
+        first = span * lanes // self.group
+        if self._whole:
+            yield self.w.let(first)
+        else:
+            last = (tirx.min((span + 1) * lanes, self.maps) - 1) // self.group
+            with self.w.serial(last - first + 1, first) as group:
+                yield group
+
+    def _transpose(self, flipped: Scratch, at: _Row, span: Expr, group: Expr) -> None:
+        """One row of dy as flipped[column, image, map]; zero for maps of other groups."""
+        w, dy, lanes = self.w, self.w.buffers[self.dy], self.span * LANES
+        begin, end = group * self.group, (group + 1) * self.group
+        if not self._whole:
+            clear(w, flipped)
+        with w.serial(lanes) as k:
+            own = w.let(span * lanes + k)
+            inside = nullcontext() if self._whole else w.when(tirx.all(begin <= own, own < end))
+            with inside, each(w, (at.width, LANES)) as (x, image):
+                w.put(flipped, dy[at.block, own, at.y, at.x + x, image], x, image, k)
+
+    def _add_row(self, sums: Scratch, flipped: Scratch, at: _Row) -> None:
+        """Add what one row of dy gives, for all channels of the task and all taps."""
+        w, taps = self.w, self.down.taps(at.y)
+        for run in pieces(sums.shape[0], self.rows):
+            with (
+                run.each(w) as c,
+                w.serial(taps.end - taps.begin, taps.begin) as r,
+                w.serial(self.window[1]) as s,
+            ):
+                tile = Tile(w, run.size, self.span)
+                begin, end = self.across.results_of(s)
+                begin, end = tirx.max(begin, at.x), tirx.min(end, at.x + at.width)
+                with w.serial(end - begin, begin) as x, w.serial(at.images) as image:
+                    pixel = (taps.source(r), x * self.across.stride + s - self.across.before)
+                    scalars = [self._pixel(at, c + m, *pixel, image) for m in range(run.size)]
+                    tile.add(
+                        scalars, [self._maps(flipped, x - at.x, image, n) for n in range(self.span)]
+                    )
+                tile.keep_added(sums, lambda m, n: (c + m, r, s, n))
+
+    def _pixel(self, at: _Row, channel: Expr, y: Expr, x: Expr, image: Expr) -> Expr:
+        return self.w.buffers[self.x][at.block, at.first + channel, y, x, image]
+
+    def _maps(self, flipped: Scratch, x: Expr, image: Expr, block: int) -> Lane:
+        return lambda lane: flipped[x, image, block * LANES + lane]

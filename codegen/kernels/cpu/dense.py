@@ -1,0 +1,175 @@
+"""Dense layers and their gradients.
+
+y and dx: 16 images per lane, weights broadcast. A task is some features of the result; the sum
+over the other features is cut into parts that stay in the nearest cache, partial sums into
+scratch. dw: 16 outputs per lane, a task is a span of outputs and some inputs.
+"""
+
+from collections.abc import Sequence
+
+from tvm import tirx
+
+from codegen.kernels.cpu.tile import Tile, best_shape, clear, each, pieces
+from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
+from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.memory import Scratch
+from codegen.kernels.writer import Lane
+from codegen.loops import Expr
+from codegen.targets import Cpu
+from ir.graph import Graph, Node
+
+DEPTH = 128
+"""Features summed over before a tile moves on: 6 blocks of images are 48 KB."""
+FEATURES = 64
+"""Features of a task."""
+
+
+def dense(region: Graph, target: Cpu) -> Built | str:
+    """The kernel of a dense layer and what follows it."""
+    node = anchor(region, "dense")
+    return node if isinstance(node, str) else _Dense(region, target, node).build()
+
+
+def dense_dx(region: Graph, target: Cpu) -> Built | str:
+    """The kernel of a dense layer's data gradient and what follows it."""
+    node = anchor(region, "dense_dx")
+    return node if isinstance(node, str) else _DenseDx(region, target, node).build()
+
+
+def dense_dw(region: Graph, target: Cpu) -> Built | str:
+    """The kernel of a dense layer's weight gradient and what follows it."""
+    node = anchor(region, "dense_dw")
+    return node if isinstance(node, str) else _DenseDw(region, target, node).build()
+
+
+class _Product:
+    """A result [N, features] = source [N, depth] times weights."""
+
+    source: Node
+    weights: Node
+
+    def __init__(self, region: Graph, target: Cpu, node: Node) -> None:
+        self.w = Writer(region, target)
+        self.node, self.epilogue = node, Epilogue(self.w, node)
+        self.operands()
+        self.features, self.blocks = node.type.shape[1], blocks(node.type)
+        self.rows, self.columns = best_shape(target.accumulators, self.features, self.blocks)
+
+    def operands(self) -> None:
+        """Tell source and weights apart."""
+        raise NotImplementedError
+
+    def scalar(self, feature: Expr, depth: Expr) -> Expr:
+        """The weight between a feature of the result and one of the source."""
+        raise NotImplementedError
+
+    def build(self) -> Built:
+        """Write it all: full tasks, and one for the features that are left over."""
+        w = self.w
+        some = max(1, min(FEATURES, self.features) // self.rows) * self.rows
+        full, rest = divmod(self.features, some)
+        if full:
+            with w.tasks(full) as task:
+                self._some(w.let(task * some), some)
+        if rest:
+            with w.tasks(1):
+                self._some(full * some, rest)
+        return w.built(noalias=True)
+
+    def _some(self, first: Expr, count: int) -> None:
+        w = self.w
+        sums = w.scratch(count, self.blocks, LANES)
+        clear(w, sums)
+        for part in pieces(self.source.type.shape[1], DEPTH):
+            with part.each(w) as begin:
+                for columns in pieces(self.blocks, self.columns):
+                    with columns.each(w) as block:
+                        self._add(sums, first, (begin, part.size), (block, columns.size))
+        with each(w, (count, self.blocks)) as (m, n):
+            self.epilogue.write((n, first + m), lambda lane: sums[m, n, lane])
+
+    def _add(self, sums: Scratch, first: Expr, depth: Sequence[Expr], at: Sequence[Expr]) -> None:
+        """Add what a part of the depth gives, for all rows and some blocks of images."""
+        w, (begin, size), (block, columns) = self.w, depth, at
+        for run in pieces(sums.shape[0], self.rows):
+            with run.each(w) as row:
+                tile = Tile(w, run.size, columns)
+                with w.serial(size, begin) as i:
+                    scalars = [self.scalar(first + row + m, i) for m in range(run.size)]
+                    tile.add(scalars, [self._vector(block + n, i) for n in range(columns)])
+                tile.keep_added(sums, lambda m, n: (row + m, block + n))
+
+    def _vector(self, block: Expr, depth: Expr) -> Lane:
+        return lambda lane: self.w.buffers[self.source][block, depth, lane]
+
+
+class _Dense(_Product):
+    def operands(self) -> None:
+        self.source, self.weights = self.node.inputs
+
+    def scalar(self, feature: Expr, depth: Expr) -> Expr:
+        return self.w.buffers[self.weights][feature // LANES, depth, feature % LANES]
+
+
+class _DenseDx(_Product):
+    def operands(self) -> None:
+        self.weights, self.source = self.node.inputs
+
+    def scalar(self, feature: Expr, depth: Expr) -> Expr:
+        return self.w.buffers[self.weights][depth // LANES, feature, depth % LANES]
+
+
+class _DenseDw:
+    """dw [outputs, inputs] = dy^T x."""
+
+    def __init__(self, region: Graph, target: Cpu, node: Node) -> None:
+        self.w = Writer(region, target)
+        self.node, self.epilogue = node, Epilogue(self.w, node)
+        self.x, self.dy = node.inputs
+        self.outputs, self.inputs = node.type.shape
+        total = blocks(node.type)
+        self.span = max(n for n in range(1, min(4, target.accumulators) + 1) if total % n == 0)
+        self.rows = max(1, target.accumulators // self.span)
+
+    def build(self) -> Built:
+        """Write it all."""
+        w, lanes = self.w, self.span * LANES
+        parts = self._parts()
+        some = self.inputs // parts
+        with w.tasks(blocks(self.node.type) // self.span * parts) as task:
+            first, span = w.let(task % parts * some), w.let(task // parts)
+            flipped = w.scratch(blocks(self.x.type), LANES, lanes)
+            row = w.scratch(min(self.rows, some), self.span, LANES)
+            self._transpose(flipped, span)
+            for run in pieces(some, self.rows):
+                with run.each(w) as begin:
+                    self._sum(row, run.size, flipped, w.let(first + begin))
+                    with each(w, (run.size, self.span)) as (m, k):
+                        at = (span * self.span + k, first + begin + m)
+                        self.epilogue.write(at, lambda lane: row[m, k, lane])
+        return w.built(noalias=True)
+
+    def _parts(self) -> int:
+        spans = blocks(self.node.type) // self.span
+        fits = [n for n in range(1, self.inputs + 1) if self.inputs % n == 0]
+        return next((n for n in fits if n * spans >= 64), self.inputs)
+
+    def _transpose(self, flipped: Scratch, span: Expr) -> None:
+        """dy as flipped[block, image, output]; zero for outputs beyond the last."""
+        w, dy, lanes = self.w, self.w.buffers[self.dy], self.span * LANES
+        clear(w, flipped)
+        own = tirx.min(lanes, self.outputs - span * lanes)
+        with w.serial(own) as k, each(w, flipped.shape[:2]) as (block, image):
+            w.put(flipped, dy[block, span * lanes + k, image], block, image, k)
+
+    def _sum(self, row: Scratch, size: int, flipped: Scratch, first: Expr) -> None:
+        w, x = self.w, self.w.buffers[self.x]
+        tile = Tile(w, size, self.span)
+        with w.serial(flipped.shape[0]) as b, w.serial(w.valid_lanes(self.x, b)) as image:
+            scalars = [x[b, first + m, image] for m in range(size)]
+            tile.add(scalars, [_maps(flipped, b, image, n) for n in range(self.span)])
+        tile.keep(row, lambda m, n: (m, n))
+
+
+def _maps(flipped: Scratch, block: Expr, image: Expr, span: int) -> Lane:
+    return lambda lane: flipped[block, image, span * LANES + lane]

@@ -1,0 +1,94 @@
+"""A CPU kernel: its tasks, its scratch, vectors of 16 lanes.
+
+A kernel is `kernel(threads, scratch, *pointers)`. Work is a number of independent tasks, dealt to
+the threads in contiguous runs; what a task computes depends on nothing but its number, so results
+do not depend on the number of threads.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm import tirx
+
+from codegen.kernels import writer
+from codegen.kernels.memory import Scratch
+from codegen.kernels.writer import Lane
+from codegen.layout import Blocked
+from codegen.loops import Expr
+from codegen.targets import Cpu
+from ir.graph import Graph
+from ir.type import TensorType
+
+LANES = Cpu.lanes
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel before it is compiled. `scratch` is what one thread needs, in bytes."""
+
+    function: Any
+    scratch: int
+
+
+class Writer(writer.Writer):
+    """Writes the kernel of one region program."""
+
+    def __init__(self, region: Graph, target: Cpu) -> None:
+        self.target = target
+        super().__init__(region, LANES)
+        self.declare_arguments()
+        self.threads = self.var("threads")
+        self._scratch_pointer = self.pointer("scratch", "float32")
+        self._per_thread = self.var("per_thread")
+        self._reserved = 0
+        self._base: Expr = 0
+        self._memory = self.buffer(self._scratch_pointer, (2**31 - 1,), "float32")
+
+    def each_lane(self) -> AbstractContextManager[Any]:
+        return self.lanes()
+
+    def lanes(self, count: int = LANES) -> AbstractContextManager[Any]:
+        """One vector instruction for all lanes."""
+        return self.vector(count)
+
+    def held(self, value: Lane, dtype: str = "float32") -> Lane:
+        register = self.local(LANES, dtype=dtype)
+        with self.lanes() as lane:
+            self.store(register, value(lane), lane)
+        return lambda lane: register[lane]
+
+    # ------------------------------------------------------------------------ tasks
+
+    @contextmanager
+    def tasks(self, count: int) -> Iterator[Any]:
+        """Do the body for each task 0 .. count - 1, in parallel. Yields the task's number.
+
+        A kernel may have several phases of tasks; each begins when the one before is done.
+        """
+        with self.parallel(self.threads) as thread:
+            self._base = self.let(thread * self._per_thread)
+            begin = self.let(thread * count // self.threads)
+            end = self.let((thread + 1) * count // self.threads)
+            with self.serial(end - begin, begin) as task:
+                yield task
+        self._base = 0
+
+    def scratch(self, *shape: int) -> Scratch:
+        """Reserve memory of one thread's own; call it inside `tasks`."""
+        array = Scratch(self._memory, self._base + self._reserved, shape)
+        self._reserved += -(-prod(shape) // LANES) * LANES
+        return array
+
+    def built(self, *, noalias: bool = False) -> Built:
+        """Finish. `noalias` promises that no two arguments share memory."""
+        self._blocks[0].insert(0, tirx.Bind(self._per_thread, tirx.const(self._reserved, "int32")))
+        params = [self.threads, self._scratch_pointer, *self.pointers]
+        return Built(self.function(params, device=1, noalias=noalias), 4 * self._reserved)
+
+
+def blocks(type: TensorType) -> int:
+    """Blocks of 16 along axis 0; 1 for a scalar."""
+    return Blocked(LANES).blocks(type)

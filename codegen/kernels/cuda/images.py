@@ -1,0 +1,70 @@
+"""How images take part in a contraction: as columns of its result, or as steps of its sums."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codegen.kernels.cuda.product import Place, Product
+from codegen.kernels.cuda.stage import Element, Run
+from codegen.kernels.cuda.writer import WARP
+from codegen.loops import Expr
+from codegen.targets import Cuda
+from ir.graph import Graph, Node
+
+HALF = WARP // 2
+"""Images of a block that a chunk sums over."""
+
+
+class ImageColumns(Product[Place]):
+    """A result [N, ...] of a source [N, ...] and weights."""
+
+    source: Node
+    weights: Node
+
+    def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
+        images = self.node.type.shape[0]
+        return (block * WARP + self.w.lane < images,) if images % WARP else ()
+
+
+@dataclass(frozen=True)
+class Images:
+    """Half of a block of images, met at a position; `lane` is that of a step."""
+
+    block: Expr
+    position: Expr
+    lane: Callable[[Expr], Expr]
+
+
+class ImageSums(Product[Place]):
+    """A result [O, ...]: the sum over all images, and some `positions` in each, of a row's pixel
+    of x and a column's element of dy."""
+
+    positions = 1
+
+    def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
+        super().__init__(region, target, node)
+        self.x, self.dy = node.inputs
+        self.count = self.x.type.shape[0]
+
+    def runs(self) -> tuple[Run, Run]:
+        run = Run(flipped=True, width=1 if self.count % 4 else 4)
+        return run, run
+
+    @property
+    def most(self) -> int:
+        """How many chunks there are."""
+        return self.w.blocks(self.x.type) * self.positions * (WARP // HALF)
+
+    def chunks(self, place: Place) -> Expr:
+        return self.most
+
+    def images(self, number: Expr) -> Images:
+        """What a chunk sums over."""
+        extents = self.w.blocks(self.x.type), self.positions, WARP // HALF
+        block, position, half = self.w.indices(number, extents)
+        return Images(block, position, lambda step: half * HALF + step)
+
+    def element(self, node: Node, images: Images, step: Expr, *index: Expr) -> Element:
+        """Of x or dy in an image, by its index along axis 1 and so on."""
+        lane = images.lane(step)
+        valid = (images.block * WARP + lane < self.count,) if self.count % WARP else ()
+        return Element(self.w.buffers[node], (images.block, *index, lane), valid)

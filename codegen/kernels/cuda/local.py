@@ -1,0 +1,52 @@
+"""Locally connected layers and their gradients: a convolution with weights for every position."""
+
+from tvm import tirx
+
+from codegen.kernels.axis import Adjoint, Forward
+from codegen.kernels.cuda.correlation import Correlation, Met, Pixel
+from codegen.kernels.cuda.stage import Run
+from codegen.kernels.cuda.writer import WARP, Built
+from codegen.kernels.epilogue import anchor
+from codegen.loops import Expr
+from codegen.targets import Cuda
+from ir.graph import Graph
+
+
+def local(region: Graph, target: Cuda) -> Built | str:
+    """The kernel of a locally connected layer and what follows it."""
+    node = anchor(region, "local")
+    return node if isinstance(node, str) else _Local(region, target, node).build()
+
+
+def local_dx(region: Graph, target: Cuda) -> Built | str:
+    """The kernel of a locally connected layer's data gradient and what follows it."""
+    node = anchor(region, "local_dx")
+    return node if isinstance(node, str) else _LocalDx(region, target, node).build()
+
+
+class _Local(Correlation):
+    axis = Forward
+
+    def operands(self) -> None:
+        self.source, self.weights = self.node.inputs
+
+    def runs(self) -> tuple[Run, Run]:
+        return Run(flipped=False, width=4), Run(flipped=False, width=4)
+
+    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
+        block, lane = tirx.truncdiv(row, WARP), tirx.truncmod(row, WARP)
+        return block, pixel.y, pixel.x, met.map, *met.tap, lane
+
+
+class _LocalDx(Correlation):
+    axis = Adjoint
+
+    def operands(self) -> None:
+        self.weights, self.source = self.node.inputs
+
+    def runs(self) -> tuple[Run, Run]:
+        return Run(flipped=True, width=1 if self.maps % 4 else 4), Run(flipped=False, width=4)
+
+    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
+        block, lane = tirx.truncdiv(met.map, WARP), tirx.truncmod(met.map, WARP)
+        return block, *met.pixel, row, *met.tap, lane

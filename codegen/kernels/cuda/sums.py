@@ -1,0 +1,52 @@
+"""The innermost part of all contractions: a tile of sums that stays in registers.
+
+A step reads each of a thread's columns once and its rows by broadcasts: with 16 rows and four
+blocks of columns, eight reads of shared memory for 64 multiply-adds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tvm import tirx
+
+from codegen.kernels.cuda.stage import Stage
+from codegen.kernels.cuda.tile import ROWS, Tile
+from codegen.kernels.cuda.writer import WARP, Writer
+from codegen.kernels.math import f32
+from codegen.kernels.writer import Lane
+from codegen.loops import Expr
+
+
+class Sums:
+    """What a thread sums: some rows, in its lane of some blocks of columns."""
+
+    def __init__(self, w: Writer, tile: Tile, warp: Expr) -> None:
+        self._w, self.warp, self._blocks = w, warp, tile.blocks
+        self._depth = tile.size.depth
+        self._array = w.local(ROWS * tile.blocks)
+        with w.unrolled(ROWS * tile.blocks) as i:
+            w.store(self._array, f32(0), i)
+
+    def add(self, rows: Stage, columns: Stage) -> None:
+        """Add all products of a chunk."""
+        w = self._w
+        with w.unrolled(self._depth) as step:
+            row, column = w.local(ROWS), w.local(self._blocks)
+            with w.unrolled(ROWS // 4) as i:
+                four = rows.read(step, self.warp * ROWS + 4 * i, 4)
+                w.store(row, four, tirx.Ramp(4 * i, 1, 4))
+            with w.unrolled(self._blocks) as j:
+                w.store(column, columns.read(step, j * WARP + w.lane), j)
+            with self.each() as (i, j):
+                place = i * self._blocks + j
+                w.store(self._array, self._array[place] + row[i] * column[j], place)
+
+    @contextmanager
+    def each(self) -> Iterator[tuple[Expr, Expr]]:
+        """For each of the thread's rows and blocks of columns."""
+        with self._w.unrolled(ROWS) as i, self._w.unrolled(self._blocks) as j:
+            yield i, j
+
+    def at(self, i: Expr, j: Expr) -> Lane:
+        """One of the sums."""
+        return lambda lane: self._array[i * self._blocks + j]

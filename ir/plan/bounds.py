@@ -1,0 +1,15 @@
+"""What all laws share: complaints, and the one about a number."""
+
+from collections.abc import Iterator
+
+Complaints = Iterator[str]
+"""Each is "JSON path: what, what was expected"."""
+MOST_BYTES = 2**46  # what one process can address
+
+
+def at_least(path: str, value: int, least: int, most: int | None = None) -> Complaints:
+    """Complain of a number outside [least, most]."""
+    if value < least:
+        yield f"{path}: got {value}, expected at least {least}"
+    elif most is not None and value > most:
+        yield f"{path}: got {value}, expected at most {most}"

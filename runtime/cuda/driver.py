@@ -1,0 +1,325 @@
+"""The part of CUDA's driver that the runtime needs, with errors for people.
+
+The package that wraps it is imported, and the driver found, when a `Driver` is made. GPUs go by
+their number, device memory by addresses.
+"""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ir.command import Error
+from ir.optional import optional
+from runtime.fit import DoesNotFit
+from runtime.memory import Bytes
+
+OLDEST = 13000
+"""Of CUDA's version as the driver tells it; it comes with driver 580."""
+
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
+NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
+PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: pinned for all GPUs
+LIBRARY = "libcuda.so.1"
+
+Extents = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this machine: its name, and the architecture to build for, such as sm_90a."""
+
+    name: str
+    arch: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Work done in order, on one GPU."""
+
+    gpu: int
+    handle: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """A moment in a stream of its GPU."""
+
+    gpu: int
+    handle: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A kernel that is loaded on a GPU."""
+
+    gpu: int
+    handle: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Work of several streams that can be done again and again."""
+
+    handle: Any
+
+
+def gpus() -> list[Gpu]:
+    """This machine's GPUs; none where CUDA cannot be used."""
+    try:
+        driver = Driver()
+    except Error:
+        return []
+    return [driver.gpu(number) for number in range(driver.count())]
+
+
+class Driver:
+    """CUDA in this process. All that is made here lives until `close`.
+
+    Every method raises Error, naming the call and CUDA's reason, when a call fails; `allocate` and
+    `pin` raise DoesNotFit for lack of memory.
+    """
+
+    def __init__(self) -> None:
+        """Raises Error without the package, without a driver, and for one that is too old."""
+        self._cuda = optional("cuda.bindings.driver", extra="cuda")
+        self._made = ExitStack()
+        self._contexts: dict[int, Any] = {}
+        # Loading at the first launch would stop all streams, and may not happen in a capture.
+        os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
+        found = self._version()
+        if found < OLDEST:
+            raise Error(
+                f"the NVIDIA driver is too old: it supports CUDA {_shown(found)}, "
+                f"expected {_shown(OLDEST)} or newer, as driver 580 does"
+            )
+        self._call("cuInit", 0)
+
+    def close(self) -> None:
+        """Let go of everything, the last made first."""
+        self._made.close()
+
+    # ---------------------------------------------------------------------------- GPUs
+
+    def count(self) -> int:
+        """How many GPUs there are."""
+        return int(self._call("cuDeviceGetCount"))
+
+    def gpu(self, number: int) -> Gpu:
+        """What a GPU is."""
+        device = self._call("cuDeviceGet", number)
+        name = self._call("cuDeviceGetName", 256, device).partition(b"\0")[0].decode()
+        attributes = self._cuda.CUdevice_attribute
+        major, minor = (
+            int(self._call("cuDeviceGetAttribute", which, device))
+            for which in (
+                attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        return Gpu(name, f"sm_{major}{minor}{'a' if (major, minor) == (9, 0) else ''}")
+
+    def open(self, gpu: int) -> None:
+        """Get a GPU ready; all below needs it. Raises Error for one that does not exist."""
+        if gpu >= self.count():
+            raise Error(f"cuda:{gpu} does not exist: this machine has {self.count()} GPUs, from 0")
+        device = self._call("cuDeviceGet", gpu)
+        self._contexts[gpu] = self._call("cuDevicePrimaryCtxRetain", device)
+        self._later("cuDevicePrimaryCtxRelease", device)
+
+    def free(self, gpu: int) -> int:
+        """Bytes that a GPU has left."""
+        self._use(gpu)
+        return int(self._call("cuMemGetInfo")[0])
+
+    def share(self, gpu: int, other: int) -> bool:
+        """Let two GPUs reach each other's memory; whether they can."""
+        devices = [self._call("cuDeviceGet", number) for number in (gpu, other)]
+        for one, two in (devices, devices[::-1]):
+            if not self._call("cuDeviceCanAccessPeer", one, two):
+                return False
+        for one, two in ((gpu, other), (other, gpu)):
+            self._use(one)
+            self._call("cuCtxEnablePeerAccess", self._contexts[two], 0)
+            self._later("cuCtxDisablePeerAccess", self._contexts[two], gpu=one)
+        return True
+
+    def synchronise(self, gpu: int) -> None:
+        """Wait until nothing runs on a GPU."""
+        self._use(gpu)
+        self._call("cuCtxSynchronize")
+
+    # -------------------------------------------------------------------------- memory
+
+    def allocate(self, gpu: int, size: int) -> int:
+        """The address of zeroed bytes on a GPU; there is at least one. May raise DoesNotFit."""
+        self._use(gpu)
+        size = max(size, 1)
+        address = int(self._call("cuMemAlloc", size))
+        self._later("cuMemFree", address, gpu=gpu)
+        self._call("cuMemsetD8", address, 0, size)
+        self.synchronise(gpu)
+        return address
+
+    def pin(self, gpu: int, size: int) -> Bytes:
+        """Memory of the host that copies can go to and from while the host does something else.
+
+        May raise DoesNotFit.
+        """
+        self._use(gpu)
+        address = int(self._call("cuMemHostAlloc", max(size, 1), PORTABLE))
+        self._later("cuMemFreeHost", address, gpu=gpu)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+    def upload(self, target: int, source: Bytes, stream: Stream) -> None:
+        """Copy from the host; from pinned memory while the host goes on."""
+        self._use(stream.gpu)
+        host = source.ctypes.data
+        self._call("cuMemcpyHtoDAsync", target, host, source.size, stream.handle)
+
+    def download(self, target: Bytes, source: int, stream: Stream) -> None:
+        """Copy to the host; to pinned memory while the host goes on."""
+        self._use(stream.gpu)
+        self._call("cuMemcpyDtoHAsync", target.ctypes.data, source, target.size, stream.handle)
+
+    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
+        """Copy within a GPU, or between two that share their memory."""
+        self._use(stream.gpu)
+        self._call("cuMemcpyDtoDAsync", target, source, size, stream.handle)
+
+    # ------------------------------------------------------------------------- kernels
+
+    def load(self, gpu: int, image: bytes, symbols: Sequence[str]) -> dict[str, Function]:
+        """Functions of a cubin, ready on a GPU."""
+        self._use(gpu)
+        module = self._call("cuModuleLoadData", np.frombuffer(image, np.uint8).ctypes.data)
+        self._later("cuModuleUnload", module, gpu=gpu)
+        return {
+            symbol: Function(gpu, self._call("cuModuleGetFunction", module, symbol.encode()))
+            for symbol in symbols
+        }
+
+    def launch(
+        self,
+        function: Function,
+        grid: Extents,
+        block: Extents,
+        pointers: Sequence[int],
+        stream: Stream,
+    ) -> None:
+        """Run a function on pointers."""
+        self._use(stream.gpu)
+        values = np.array(pointers, np.uint64)
+        places = values.ctypes.data + 8 * np.arange(len(values), dtype=np.uint64)
+        self._call(
+            "cuLaunchKernel",
+            function.handle,
+            *grid,
+            *block,
+            0,  # bytes of shared memory beside those that the function declares
+            stream.handle,
+            places.ctypes.data,
+            0,
+        )
+
+    # ----------------------------------------------------------------- streams, events
+
+    def stream(self, gpu: int) -> Stream:
+        """A new stream, which waits for no other by itself."""
+        self._use(gpu)
+        handle = self._call("cuStreamCreate", NON_BLOCKING)
+        self._later("cuStreamDestroy", handle, gpu=gpu)
+        return Stream(gpu, handle)
+
+    def event(self, gpu: int, *, timed: bool = False) -> Event:
+        """A new event, to be recorded any number of times."""
+        self._use(gpu)
+        handle = self._call("cuEventCreate", 0 if timed else NO_TIMING)
+        self._later("cuEventDestroy", handle, gpu=gpu)
+        return Event(gpu, handle)
+
+    def record(self, event: Event, stream: Stream) -> None:
+        """Let an event be the moment when all before it in the stream is done."""
+        self._use(stream.gpu)
+        self._call("cuEventRecord", event.handle, stream.handle)
+
+    def wait(self, stream: Stream, event: Event) -> None:
+        """Let all that follows in a stream wait for an event as last recorded."""
+        self._use(stream.gpu)
+        self._call("cuStreamWaitEvent", stream.handle, event.handle, 0)
+
+    def finish(self, event: Event) -> None:
+        """Wait until an event has happened; at once if it was never recorded."""
+        self._use(event.gpu)
+        self._call("cuEventSynchronize", event.handle)
+
+    def seconds(self, start: Event, end: Event) -> float:
+        """Time between two timed events of one GPU that have happened."""
+        self._use(start.gpu)
+        return float(self._call("cuEventElapsedTime", start.handle, end.handle)) / 1e3
+
+    # -------------------------------------------------------------------------- graphs
+
+    def begin_capture(self, stream: Stream) -> None:
+        """Note what follows in a stream, and in those that wait for it, instead of doing it."""
+        self._use(stream.gpu)
+        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._call("cuStreamBeginCapture", stream.handle, mode)
+
+    def end_capture(self, stream: Stream) -> Graph:
+        """What was noted. The stream must have waited for all others that took part."""
+        self._use(stream.gpu)
+        noted = self._call("cuStreamEndCapture", stream.handle)
+        handle = self._call("cuGraphInstantiate", noted, 0)
+        self._call("cuGraphDestroy", noted)
+        self._later("cuGraphExecDestroy", handle, gpu=stream.gpu)
+        return Graph(handle)
+
+    def replay(self, graph: Graph, stream: Stream) -> None:
+        """Do what was noted, after what is before it in the stream."""
+        self._use(stream.gpu)
+        self._call("cuGraphLaunch", graph.handle, stream.handle)
+
+    # --------------------------------------------------------------------------- calls
+
+    def _use(self, gpu: int) -> None:
+        self._call("cuCtxSetCurrent", self._contexts[gpu])
+
+    def _version(self) -> int:
+        try:
+            return int(self._call("cuDriverGetVersion"))
+        except RuntimeError as error:
+            raise Error(f"no NVIDIA driver: {LIBRARY} cannot be loaded; install one") from error
+
+    def _call(self, name: str, *arguments: object) -> Any:
+        """What a function of the driver returns beside its status: one value, or a list."""
+        status, *values = getattr(self._cuda, name)(*arguments)
+        if int(status):
+            raise self._refusal(name, status)
+        return values[0] if len(values) == 1 else values
+
+    def _refusal(self, name: str, status: Any) -> Error:
+        _, short = self._cuda.cuGetErrorName(status)
+        _, text = self._cuda.cuGetErrorString(status)
+        kind = DoesNotFit if int(status) == OUT_OF_MEMORY else Error
+        known = short and text
+        return kind(f"{name}: {f'{short.decode()}: {text.decode()}' if known else int(status)}")
+
+    def _later(self, name: str, *arguments: object, gpu: int | None = None) -> None:
+        """Call a function when all is over; what fails then is not worth a word."""
+
+        def call() -> None:
+            if gpu is not None:
+                self._cuda.cuCtxSetCurrent(self._contexts[gpu])
+            getattr(self._cuda, name)(*arguments)
+
+        self._made.callback(call)
+
+
+def _shown(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"

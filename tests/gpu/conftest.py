@@ -1,0 +1,84 @@
+"""The plans that tests on a GPU run, from the folder that `--plans` names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ir.plan import Plan, folder, read
+from runtime import fit
+from runtime.cuda.executor import CudaExecutor
+from runtime.devices import open_executor
+from runtime.executor import Executor
+from tests.gpu.single import single
+
+
+@pytest.fixture(scope="session")
+def plans(request: pytest.FixtureRequest) -> Path:
+    """Where they are, one folder each."""
+    found = request.config.getoption("--plans")
+    if found is None:
+        pytest.fail("expected --plans FOLDER, as `python -m tests.gpu.build FOLDER` makes it")
+    return Path(found)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`kernel` is each kernel, once; `network` each plan that runs anything."""
+    paths = sorted(Path(metafunc.config.getoption("--plans") or "/nowhere").glob("*/plan.json"))
+    if "kernel" in metafunc.fixturenames:
+        kernels = dict(_kernels(paths))
+        metafunc.parametrize("kernel", kernels.values(), ids=kernels)
+    if "network" in metafunc.fixturenames:
+        networks = [path for path in paths if _runs(read(path))]
+        metafunc.parametrize("network", networks, ids=[path.parent.name for path in networks])
+
+
+def _kernels(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, str]]]:
+    for path in paths:
+        for name in read(path).kernels:
+            if (folder(path) / "kernels" / f"{name}.ir").exists():
+                yield name, (path, name)
+
+
+def _runs(plan: Plan) -> bool:
+    return any(program.steps for program in plan.programs.values())
+
+
+class Singles:
+    """Executors of one kernel at a time; the last one used stays open."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._executor: Executor | None = None
+
+    def open(self, path: Path) -> Executor:
+        """The executor for a plan's kernels."""
+        if path != self._path or self._executor is None:
+            self.close()
+            self._executor = open_executor(single(read(path)), folder(path))
+            self._path = path
+        return self._executor
+
+    def close(self) -> None:
+        """Let go of the GPU."""
+        if self._executor is not None:
+            self._executor.close()
+        self._executor = None
+
+
+@pytest.fixture(scope="module")
+def singles() -> Iterator[Singles]:
+    opened = Singles()
+    yield opened
+    opened.close()
+
+
+def fill_scratch(executor: Executor, byte: int) -> None:
+    """Let the scratch hold garbage."""
+    assert isinstance(executor, CudaExecutor)
+    driver, garbage = executor._driver, np.full(fit.scratch(executor.plan), byte, np.uint8)
+    for device in executor._machine.devices:
+        if garbage.size:
+            driver.upload(device.scratch, garbage, device.compute)
+        driver.synchronise(device.gpu)

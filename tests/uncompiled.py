@@ -1,0 +1,41 @@
+"""In the place of compiled kernels: files that hold nothing to run."""
+
+from collections.abc import Mapping
+
+import pytest
+
+import codegen.assemble
+from codegen.cache import Cache, Compiled
+from codegen.targets import Cuda, Target
+from ir.plan import Launch
+from ir.text import parse
+
+
+def without_compiling(
+    texts: Mapping[str, str], target: Target, cache: Cache | None
+) -> tuple[dict[str, Compiled], int]:
+    """What `compile_all` gives."""
+    return {key: nothing(text, target) for key, text in texts.items()}, 0
+
+
+def nothing(text: str, target: Target) -> Compiled:
+    """Files that show for which region and machine they stand."""
+    if not isinstance(target, Cuda):
+        return Compiled({".so": text.encode()}, 64)
+    region = parse(text)
+    arguments = len(region.leaves("input", "state")) + len(region.outputs)
+    launch = Launch(
+        symbol="kernel_kernel",
+        grid=(1, 1, 1),
+        block=(32, 1, 1),
+        arguments=tuple(range(-1, arguments)),
+        shared=0,
+        registers=32,
+    )
+    files = {f".{arch}.cubin": f"{arch} {text}".encode() for arch in target.arches}
+    return Compiled({**files, ".cu": text.encode()}, 64, (launch,))
+
+
+def skip_compiling(patch: pytest.MonkeyPatch) -> None:
+    """Let every build do without."""
+    patch.setattr(codegen.assemble, "compile_all", without_compiling)
