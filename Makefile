@@ -25,7 +25,8 @@ train: setup  ## compile the paper's net for two devices and train it for about 
 	$(BIN)/python -m frontend.alexnet --batch 32 > $(RUN)/alexnet.ir
 	$(BIN)/python -m passes split,place,transfer $(RUN)/alexnet.ir \
 	    | $(BIN)/python -m ir.dot --svg $(RUN)/alexnet.svg
-	$(BIN)/python -m codegen.build $(RUN)/alexnet.ir -o $(RUN)/plan.json
+	$(BIN)/python -m codegen.build $(RUN)/alexnet.ir --devices cpu:0,cpu:1 \
+	    -o $(RUN)/plan.json
 	$(BIN)/python -m runtime.train $(RUN)/plan.json --out $(RUN) --minutes 5
 	echo "picture     $(RUN)/alexnet.svg"
 

@@ -102,7 +102,9 @@ def _arches(text: str | None) -> tuple[str, ...]:
     if text is None:
         found = tuple(dict.fromkeys(gpu.arch for gpu in gpus()))
         if not found:
-            raise Error(f"{_without_gpu()}; expected --arch, such as sm_80,sm_90a, to build for GPUs")
+            raise Error(
+                f"{_without_gpu()}; expected --arch, such as sm_80,sm_90a, to build for GPUs"
+            )
         return found
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:

@@ -70,13 +70,21 @@ class Session:
         with closing(trainer.batches(self.step, job.steps)) as batches:
             for step in range(self.step, job.steps):
                 profiled = self._options.profile and step < self._start.step + PROFILED
-                record = trainer.step(step, batches, self.profile.watch if profiled else None)
-                self._note(record, log)
-                last = self.step == job.steps or time.monotonic() >= end
+                trainer.start(step, batches, self.profile.watch if profiled else None)
+                last = step + 1 == job.steps or time.monotonic() >= end
                 stopping = bool(self._stop.reason)
-                self._keep(trainer, log, last, stopping)
+                due = last or stopping or self._is_due(step + 1)
+                while trainer.going > (0 if due else self._executor.ahead):
+                    self._note(trainer.finish(), log)
+                if due:
+                    self._keep(trainer, log, last)
                 if last or stopping:
                     break
+
+    def _is_due(self, step: int) -> bool:
+        """Whether a checkpoint follows some count of steps."""
+        every = self._options.checkpoint_every
+        return self._job.schedule.ends_epoch(step - 1) or bool(every and step % every == 0)
 
     def _note(self, record: Record, log: Log) -> None:
         """Log and show a step."""
@@ -89,13 +97,11 @@ class Session:
         self._progress.step(record)
         self.step = int(record["step"])
 
-    def _keep(self, trainer: Trainer, log: Log, last: bool, stopping: bool) -> None:
-        """Validate and save, where it is time to."""
-        every, before = self._options.checkpoint_every, log.best
+    def _keep(self, trainer: Trainer, log: Log, last: bool) -> None:
+        """Save; validate before, where it is time to."""
+        before = log.best
         if last or self._job.schedule.ends_epoch(self.step - 1):
             self._validate(trainer, log)
-        elif not stopping and not (every and self.step % every == 0):
-            return
         self._save()
         if log.best > before:
             _link(self._options.last, self._options.best)

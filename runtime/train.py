@@ -14,6 +14,7 @@ from ir.command import Error, Exit, run
 from runtime import checkpoint
 from runtime.curve import write_curve
 from runtime.devices import open_executor
+from runtime.fit import table
 from runtime.job import Job
 from runtime.log import accuracy, read
 from runtime.options import parse
@@ -74,6 +75,8 @@ def train(job: Job) -> Exit:
         ) as executor,
     ):
         for line in job.describe():
+            progress.say(line)
+        for line in table(executor.needs):
             progress.say(line)
         session = Session(job, executor, stop, progress)
         _make(options.out)

@@ -1,7 +1,13 @@
-"""Steps and validations on an open executor; knows neither files nor the clock's end."""
+"""Steps and validations on an open executor; knows neither files nor the clock's end.
+
+A step is started, and finished when its record is wanted: on devices that run ahead, after the next
+one was started.
+"""
 
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,7 +15,7 @@ from ir.command import Error
 from ir.plan import Plan
 from runtime.data.batches import SUPPLIED, Batches, Values
 from runtime.data.prefetch import prefetched
-from runtime.executor import Executor, Watch
+from runtime.executor import Executor, Outputs, Watch
 from runtime.feeds import Packed
 from runtime.log import Record
 from runtime.packing import Array
@@ -63,6 +69,8 @@ class Trainer:
     ) -> None:
         """Feeds what is the same for all steps. The plan must have passed `check`."""
         self._executor, self._schedule = executor, schedule
+        self._going: deque[_Step] = deque()
+        self._finished = 0.0
         self._training, self._validation = training, validation
         self._rates = rates(executor.plan)
         self._data = data_program(executor.plan)
@@ -80,29 +88,43 @@ class Trainer:
         start, stop = self._schedule.batches(first).start, self._schedule.batches(last).start
         return prefetched(lambda i: self._packed(self._data, self._training.batch(i)), start, stop)
 
-    def step(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> Record:
-        """One update, and its record; steps are counted from 0, in records from 1."""
-        start = time.perf_counter()
-        rate = self._schedule.rate(step)
+    @property
+    def going(self) -> int:
+        """How many steps were started and not finished."""
+        return len(self._going)
+
+    def start(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> None:
+        """Start one update, counted from 0."""
+        going = _Step(step, self._schedule.rate(step), time.perf_counter())
+        update = {name: _f32(going.rate * by) for name, by in self._rates.items()}
         recipe = self._schedule.recipe
-        update = {name: _f32(rate * by) for name, by in self._rates.items()}
         update |= {"momentum": _f32(recipe.momentum), "decay": _f32(recipe.decay)}
-        found = _Mean()
         for place, index in enumerate(self._schedule.batches(step)):
             weight, values = next(batches)
             counters = {"step": _u32(index % 2**32), "keep": _f32(place > 0)}
             self._feed(self._data, {**values, **counters, **update})
-            self._executor.run(self._data, watch)
-            found.add(weight, self._outputs(self._data))
+            going.runs.append((weight, self._executor.run(self._data, watch)))
         if self._data == "accumulate":
             self._feed(APPLY, update)
             self._executor.run(APPLY, watch)
-        seconds = time.perf_counter() - start
+        self._going.append(going)
+
+    def finish(self) -> Record:
+        """The record of the step that was started first, when it is done; it counts from 1.
+
+        Its time is that since its start, or since the step before was done.
+        """
+        done = self._going.popleft()
+        found = _Mean()
+        for weight, outputs in done.runs:
+            found.take(weight, outputs)
+        start, self._finished = max(done.start, self._finished), time.perf_counter()
+        seconds = self._finished - start
         return {
-            "step": step + 1,
-            "epoch": self._schedule.epoch(step) + 1,
+            "step": done.step + 1,
+            "epoch": self._schedule.epoch(done.step) + 1,
             **found.means(),
-            "lr": rate,
+            "lr": done.rate,
             "images_per_second": found.weight / seconds,
             "seconds": seconds,
         }
@@ -112,14 +134,17 @@ class Trainer:
         if self._validation is None:
             return None
         start = time.perf_counter()
-        found = _Mean()
+        found, going = _Mean(), deque[tuple[float, Outputs]]()
         batch = self._validation.batch
         for weight, values in prefetched(
             lambda i: self._packed(EVALUATE, batch(i)), 0, self._validation.count
         ):
             self._feed(EVALUATE, values)
-            self._executor.run(EVALUATE)
-            found.add(weight, self._outputs(EVALUATE))
+            going.append((weight, self._executor.run(EVALUATE)))
+            if len(going) > self._executor.ahead:
+                found.take(*going.popleft())
+        for each in going:
+            found.take(*each)
         return {
             "step": step + 1,
             "epoch": self._schedule.epoch(step) + 1,
@@ -135,9 +160,6 @@ class Trainer:
         for name in self._feeds[program] & values.keys():
             self._executor.feed(program, name, values[name])
 
-    def _outputs(self, program: str) -> dict[str, float]:
-        return {name: float(self._executor.output(program, name)) for name in MEASURES}
-
 
 def _f32(value: float) -> Array:
     return np.array(value, np.float32)
@@ -147,6 +169,16 @@ def _u32(value: int) -> Array:
     return np.array(value, np.uint32)
 
 
+@dataclass
+class _Step:
+    """A step that was started, and its runs on weighted batches."""
+
+    step: int
+    rate: float
+    start: float
+    runs: list[tuple[float, Outputs]] = field(default_factory=list)
+
+
 class _Mean:
     """Weighted means of the measures of several batches."""
 
@@ -154,10 +186,11 @@ class _Mean:
         self.weight = 0.0
         self._sums = dict.fromkeys(MEASURES, 0.0)
 
-    def add(self, weight: float, measures: Mapping[str, float]) -> None:
+    def take(self, weight: float, outputs: Outputs) -> None:
+        measures = outputs()
         self.weight += weight
         for name in MEASURES:
-            self._sums[name] += weight * measures[name]
+            self._sums[name] += weight * float(measures[name])
 
     def means(self) -> Record:
         return {name: total / self.weight for name, total in self._sums.items()}

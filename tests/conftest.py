@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, settings
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every case, where a sample would do")
     parser.addoption("--plans", metavar="FOLDER", help="what tests.gpu.build made")
+    parser.addoption("--seconds", type=float, help="begin no test on a GPU after that long")
 
 
 def pytest_configure(config: pytest.Config) -> None:

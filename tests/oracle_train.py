@@ -26,7 +26,8 @@ from ir.plan import Device, Feed, Layout, Plan, Program, Run, State, Tensor
 from passes.context import Context
 from passes.pipeline import run_passes
 from runtime import train
-from runtime.executor import Event
+from runtime.executor import Event, Outputs
+from runtime.fit import Need
 
 FRONT = ("split", "place", "transfer")
 EVALUATE = ("evaluate", "simplify")
@@ -147,7 +148,13 @@ class States:
 
 
 class OracleExecutor:
-    """The interface of `runtime.executor.Executor`, on the oracle."""
+    """The interface of `runtime.executor.Executor`, on the oracle.
+
+    AHEAD in the environment makes it one that runs ahead.
+    """
+
+    ahead = int(os.environ.get("AHEAD", "0"))
+    needs: tuple[Need, ...] = ()
 
     def __init__(
         self, plan: Plan, directory: Path, *, binding: str | None, threads: int | None
@@ -156,7 +163,6 @@ class OracleExecutor:
         self.plan, self.states = plan, States(plan)
         self._graphs = programs(plan.accumulate, batch)
         self._fed: dict[str, dict[str, Array]] = {name: {} for name in plan.programs}
-        self._outputs: dict[str, dict[str, Array]] = {}
 
     def __enter__(self) -> "OracleExecutor":
         return self
@@ -173,21 +179,18 @@ class OracleExecutor:
     def feed(self, program: str, name: str, value: Array) -> None:
         self._fed[program][name] = self.pack(program, name, value)
 
-    def run(self, program: str, watch: Callable[[Event], None] | None = None) -> None:
+    def run(self, program: str, watch: Callable[[Event], None] | None = None) -> Outputs:
         start = time.perf_counter()
         time.sleep(float(os.environ.get("PAUSE", "0")))
         feeds = {**self.states.values, **self._fed[program]}
         with np.errstate(all="ignore"):
             found = run_graph(self._graphs[program], feeds, np.float32)
-        self._outputs[program] = found.outputs
         for name, value in found.updates.items():
             self.states.write(name, value)
         if watch is not None:
             step = Run(index=0, device=0, kernel="k", offsets=(), writes=("all",))
             watch(Event(device=0, step=step, start=start, end=time.perf_counter()))
-
-    def output(self, program: str, name: str) -> Array:
-        return self._outputs[program][name]
+        return lambda: found.outputs
 
 
 def read(path: Path) -> Plan:

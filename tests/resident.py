@@ -1,15 +1,13 @@
 """`runtime.train`, which then prints its resident size, in pages, after each step."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 from ir.command import run
 from runtime import session, train
-from runtime.executor import Watch
 from runtime.log import Record
-from runtime.trainer import Prepared, Trainer
+from runtime.trainer import Trainer
 
 PAGES: list[int] = []
 
@@ -17,8 +15,8 @@ PAGES: list[int] = []
 class Measured(Trainer):
     """Takes note of the process's size after each step."""
 
-    def step(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> Record:
-        record = super().step(step, batches, watch)
+    def finish(self) -> Record:
+        record = super().finish()
         PAGES.append(int(Path("/proc/self/statm").read_text("ascii").split()[1]))
         return record
 

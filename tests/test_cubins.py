@@ -50,7 +50,7 @@ class Kernel(Loops):
 
     def launch(self, *places: int, blocks: int = 1, warps: int = 1) -> None:
         """Adds 1 in all the places."""
-        with self.threads(threadIdx_y=warps, threadIdx_x=32, blockIdx_x=blocks) as indices:
+        with self.launched(threadIdx_y=warps, threadIdx_x=32, blockIdx_x=blocks) as indices:
             warp, lane, block = indices
             for array in map(self.view, places):
                 at = (block * warps + warp) * 32 + lane
@@ -152,7 +152,7 @@ def test_a_text_without_kernels_has_no_functions() -> None:
 def test_names_of_types_and_numbers_are_those_of_tvm() -> None:
     """Bytes, 64-bit products, infinities: all that needs the prologue."""
     kernel = Kernel("a0", "a1", "v0", "scratch", dtype="uint32")
-    with kernel.threads(threadIdx_x=32) as (lane,):
+    with kernel.launched(threadIdx_x=32) as (lane,):
         u, hi, out = (kernel.view(place) for place in (0, 1, 2))
         product = tirx.Cast("uint64", u[lane]) * tirx.const(0xD2511F53, "uint64")
         high = tirx.Cast("uint32", tirx.shift_right(product, tirx.const(32, "uint64")))

@@ -1,6 +1,7 @@
 """Full-size AlexNet trained by a plan and by PyTorch, from the same start on the same images."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def centred(torch: Any, values: Values, mean: Tensor) -> Tensor:
     assert not others
     assert not values["flip"].any()
     assert not values["shift"].any()
-    pixels = torch.from_numpy(np.array(values["images"])).float() - mean
+    pixels = torch.from_numpy(np.array(values["images"])).to(mean.device).float() - mean
     return pixels[:, :, top : top + 224, left : left + 224]
 
 
@@ -83,15 +84,18 @@ def descend(params: Params, momenta: Params, rate: float) -> None:
         w.grad = None
 
 
-def torch_losses(torch: Any, start: Values, job: Job) -> Iterator[float]:
-    params = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
+def torch_losses(torch: Any, start: Values, job: Job, device: str) -> Iterator[float]:
+    params = {
+        name: torch.tensor(value, requires_grad=True, device=device)
+        for name, value in start.items()
+    }
     momenta = {name: torch.zeros_like(value) for name, value in params.items()}
     batches = job.training(seed=0)
-    mean = torch.from_numpy(batches.fixed["mean"])
+    mean = torch.from_numpy(batches.fixed["mean"]).to(device)
     for step in range(STEPS):
         values = batches.batch(step)
         logits = forward(torch, params, centred(torch, values, mean))
-        labels = torch.from_numpy(values["labels"]).long()
+        labels = torch.from_numpy(values["labels"]).long().to(device)
         loss = torch.nn.functional.cross_entropy(logits, labels)
         loss.backward()
         descend(params, momenta, RATE)
@@ -105,19 +109,24 @@ def our_losses(executor: Executor, job: Job) -> Iterator[float]:
     trainer = Trainer(executor, job.schedule, job.training(seed=0), None, seed=0)
     batches = trainer.batches(0, STEPS)
     for step in range(STEPS):
-        yield float(trainer.step(step, batches)["loss"])
+        trainer.start(step, batches)
+        yield float(trainer.finish()["loss"])
 
 
-def test_twenty_full_size_steps_follow_pytorch_s(torch: Any) -> None:
-    path = built(FULL_SIZE) / "plan.json"
+def assert_follows_pytorch(torch: Any, path: Path, device: str) -> None:
+    """Fail unless a plan's losses are those of PyTorch on a device, and move."""
     rates = ("--lr", f"{RATE}", "--momentum", f"{MOMENTUM}", "--weight-decay", f"{DECAY}")
     job = Job(parse(None, [str(path), "--no-augment", *rates]))
     with open_executor(job.plan, folder(path)) as executor:
         executor.states.initialise(0)
         start = {name: executor.states.read(name) for name in executor.states.parameters}
         ours = np.array(list(our_losses(executor, job)))
-    theirs = np.array(list(torch_losses(torch, start, job)))
+    theirs = np.array(list(torch_losses(torch, start, job, device)))
     apart = np.abs(ours - theirs) / theirs
     shown = ", ".join(f"{a:.5f}/{b:.5f}" for a, b in zip(ours, theirs, strict=True))
     assert apart.max() < 1e-3, f"up to {apart.max():.1e} apart: {shown}"
     assert theirs[-5:].mean() < theirs[0] / 2, f"too little moved: {shown}"
+
+
+def test_twenty_full_size_steps_follow_pytorch_s(torch: Any) -> None:
+    assert_follows_pytorch(torch, built(FULL_SIZE) / "plan.json", "cpu")

@@ -13,6 +13,7 @@ from benchmarks import gpu_ceilings
 from codegen.devices import target
 from ir.command import Error, run
 from tests.gpu import cases
+from tests.test_torch_train import FULL_SIZE
 
 ONE, TWO = "cuda:0", "cuda:0,cuda:0"
 SMALL = "--width 0.125 --image 64 --classes 10"
@@ -20,8 +21,7 @@ SMALL = "--width 0.125 --image 64 --classes 10"
 PLANS: dict[str, tuple[str, str]] = {
     "full-one": ("alexnet --batch 128", ONE),
     "full-two": ("alexnet --batch 128", TWO),
-    # Dropout's numbers are nobody else's; PyTorch gives the gradient to the first of tied maxima.
-    "peer": ("alexnet --batch 32 --dropout 0 --ties first", TWO),
+    "peer": (f"alexnet {' '.join(FULL_SIZE)}", TWO),
     "small": (f"alexnet --batch 33 {SMALL}", TWO),
     "accumulate": (f"alexnet --batch 20 {SMALL}", f"{TWO} --accumulate 2"),
     "code145": (f"alexnet --batch 2 --preset code145 {SMALL}", ONE),
@@ -68,7 +68,9 @@ def _build(network: str, devices: str, path: Path, arch: tuple[str, ...]) -> Non
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.gpu.build", description=main.__doc__)
     parser.add_argument("folder", metavar="FOLDER", help="where the plans go")
-    parser.add_argument("--arch", metavar="NAMES", help="such as sm_80,sm_90a (default: those here)")
+    parser.add_argument(
+        "--arch", metavar="NAMES", help="such as sm_80,sm_90a (default: those here)"
+    )
     every = (*PLANS, cases.PLAN, gpu_ceilings.PLAN)
     parser.add_argument("--only", nargs="+", choices=every, help="some of them (default all)")
     return parser.parse_args()

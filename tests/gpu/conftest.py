@@ -1,5 +1,6 @@
 """The plans that tests on a GPU run, from the folder that `--plans` names."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 
 from ir.plan import Plan, folder, read
-from runtime import fit
 from runtime.cuda.executor import CudaExecutor
 from runtime.devices import open_executor
 from runtime.executor import Executor
@@ -23,22 +23,41 @@ def plans(request: pytest.FixtureRequest) -> Path:
     return Path(found)
 
 
+@pytest.fixture(autouse=True)
+def in_time(request: pytest.FixtureRequest, began: float) -> None:
+    """A test that would begin too late is skipped, so that there is a report on the others."""
+    seconds = request.config.getoption("--seconds")
+    if seconds is not None and time.monotonic() - began > seconds:
+        pytest.skip(f"not begun within {seconds:.0f} seconds")
+
+
+@pytest.fixture(scope="session")
+def began() -> float:
+    return time.monotonic()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`kernel` is each kernel, once; `network` each plan that runs anything."""
     paths = sorted(Path(metafunc.config.getoption("--plans") or "/nowhere").glob("*/plan.json"))
     if "kernel" in metafunc.fixturenames:
-        kernels = dict(_kernels(paths))
+        kernels = _kernels(paths)
         metafunc.parametrize("kernel", kernels.values(), ids=kernels)
     if "network" in metafunc.fixturenames:
         networks = [path for path in paths if _runs(read(path))]
         metafunc.parametrize("network", networks, ids=[path.parent.name for path in networks])
 
 
-def _kernels(paths: list[Path]) -> Iterator[tuple[str, tuple[Path, str]]]:
-    for path in paths:
-        for name in read(path).kernels:
+def _kernels(paths: list[Path]) -> dict[str, tuple[Path, str]]:
+    """The plan and the name of each, those of small plans first."""
+    plans = [(path, read(path)) for path in paths]
+    found: dict[str, tuple[Path, str]] = {}
+    for path, plan in sorted(
+        plans, key=lambda each: sum(k.moved for k in each[1].kernels.values())
+    ):
+        for name in plan.kernels:
             if (folder(path) / "kernels" / f"{name}.ir").exists():
-                yield name, (path, name)
+                found.setdefault(name, (path, name))
+    return found
 
 
 def _runs(plan: Plan) -> bool:
@@ -74,11 +93,11 @@ def singles() -> Iterator[Singles]:
     opened.close()
 
 
-def fill_scratch(executor: Executor, byte: int) -> None:
-    """Let the scratch hold garbage."""
+def fill_scratch(executor: Executor, kernel: str, byte: int) -> None:
+    """Let the scratch of a kernel hold garbage."""
     assert isinstance(executor, CudaExecutor)
-    driver, garbage = executor._driver, np.full(fit.scratch(executor.plan), byte, np.uint8)
-    for device in executor._machine.devices:
-        if garbage.size:
-            driver.upload(device.scratch, garbage, device.compute)
+    driver, (device,) = executor._driver, executor._machine.devices
+    garbage = np.full(executor.plan.kernels[kernel].code.scratch, byte, np.uint8)
+    if garbage.size:
+        driver.upload(device.scratch, garbage, device.compute)
         driver.synchronise(device.gpu)

@@ -8,42 +8,46 @@ import numpy as np
 import pytest
 
 from codegen import validate
-from ir.eval import run_graph
+from ir.eval import Float, run_graph
 from ir.graph import Graph
 from ir.op import Array
 from tests.closeness import relative_error
 from tests.gpu.conftest import Singles, fill_scratch
+from tests.gpu.oracle import quick_oracle
 from tests.gpu.single import region_of, run
 from tests.operands import random_values
 
-pytestmark = pytest.mark.gpu
+# PyTorch's own warnings are not ours to mend.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
 
 LEAST = 16 * float(np.finfo(np.float32).eps)
-"""Some functions of one operand are within a few units of their last place only."""
+"""Functions are within some units of their last place, whatever the number of terms."""
 
 
 def test_equals_the_oracle(kernel: tuple[Path, str], singles: Singles) -> None:
     path, name = kernel
     region, executor, seed = region_of(path, name), singles.open(path), secrets.randbits(32)
     feeds = random_values(region, Random(seed))
-    fill_scratch(executor, 0xFF)
+    fill_scratch(executor, name, 0xFF)
     found = run(executor, name, feeds, region)
-    fill_scratch(executor, 0x3F)
+    fill_scratch(executor, name, 0x3F)
     again = run(executor, name, feeds, region)
-    results = run_graph(region, feeds)
-    expected = results.outputs | results.updates
-    bounds = _bounds(region, feeds, expected)
+    expected = _results(region, feeds, np.float64)
     for result, value in found.items():
         assert value.tobytes() == again[result].tobytes(), f"{result}: differs between runs"
-        error = relative_error(value, expected[result])
-        assert error <= bounds[result], f"{result}: {error:.2e} > {bounds[result]:.2e}, seed {seed}"
+        error, bound = relative_error(value, expected[result]), _bound(region)
+        if not error <= bound:
+            # Where numbers cancel, NumPy's own error in float32 says what can be done.
+            single = _results(region, feeds, np.float32)[result]
+            bound = max(bound, 8 * relative_error(single, expected[result]))
+        assert error <= bound, f"{result}: error {error:.2e}, expected <= {bound:.2e}; seed {seed}"
 
 
-def _bounds(region: Graph, feeds: dict[str, Array], expected: dict[str, Array]) -> dict[str, float]:
-    """Of each result; where numbers cancel, NumPy's own error in float32 says what can be done."""
-    single = run_graph(region, feeds, np.float32)
-    bound = max(validate._bound(region), LEAST)
-    return {
-        name: max(bound, 8 * relative_error(value, expected[name]))
-        for name, value in (single.outputs | single.updates).items()
-    }
+def _bound(region: Graph) -> float:
+    return max(validate._bound(region), LEAST)
+
+
+def _results(region: Graph, feeds: dict[str, Array], precision: Float) -> dict[str, Array]:
+    with quick_oracle():
+        results = run_graph(region, feeds, precision)
+    return results.outputs | results.updates

@@ -150,9 +150,7 @@ def _cross_entropy_dx(w: Writer, node: Node) -> Rule:
     def rule(p: Position, node: Node) -> Lane:
         (block, c), labels = p.at, node.inputs[1]
         y = _probability(p, node, largest, sums)
-        hit = p.writer.held(
-            lambda i: tirx.Select(w.load(labels, block, i) == c, f32(1), f32(0))
-        )
+        hit = p.writer.held(lambda i: tirx.Select(w.load(labels, block, i) == c, f32(1), f32(0)))
         return lambda i: (y(i) - hit(i)) * scale[block, i]
 
     return rule

@@ -4,7 +4,8 @@ A thread computes some maps of one pixel, which look at overlapping windows: eve
 every term of a sum is computed once for all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import gcd
 
 from tvm import tirx
 
@@ -113,6 +114,21 @@ def _lrn_dx(p: Position, node: Node) -> Lane:
     terms = [maps.term(number) for number in window]
     x, (part, _) = maps.operand(0, p.number), maps.divided(p.number)
     return lambda i: part(i) + f32(formula.factor) * x(i) * _sum(terms, i)
+
+
+_MOST = 8  # maps that a thread computes
+
+
+def together(nodes: Iterable[Node]) -> list[int]:
+    """How many maps a thread may compute, given all that it computes."""
+    norms = [node for node in nodes if node.op in RULES]
+    maps = gcd(*(node.type.shape[1] // integer(node, "groups") for node in norms))
+    return [count for count in range(1, _MOST + 1) if maps % count == 0]
+
+
+def reach(nodes: Iterable[Node]) -> int:
+    """How many maps more it looks at."""
+    return max(integer(node, "size") - 1 for node in nodes if node.op in RULES)
 
 
 RULES: dict[str, Rule] = {"lrn": _lrn, "lrn_dx": _lrn_dx}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tvm import tirx
 
@@ -41,25 +42,31 @@ def _count(taps: Taps) -> Expr:
     return tirx.Cast("float32", (bottom - top) * (right - left))
 
 
-class _Largest:
-    """The maximum of x over a window, NaN if there is one, and where it is for the first time."""
+@dataclass(frozen=True)
+class Maximum:
+    """Of a window: NaN if there is one; and the number of the first pixel that it is at."""
 
-    def __init__(self, p: Position, node: Node, taps: Taps) -> None:
-        w, lane = p.writer, p.writer.lane
-        width = node.inputs[0].type.shape[3]
-        self.value, self.place = w.register(), w.register("int32")
-        self.value.set(f32(_LOWEST))
-        self.place.set(taps[0][0] * width + taps[1][0])
-        with each(p, taps) as (row, column):
-            x = p.operand(node, 0, p.at[1], row, column)
-            larger = w.held(lambda i: tirx.any(x(i) > self.value(i), is_nan(x(i))), "bool")
-            self.place.set(tirx.Select(larger(lane), row * width + column, self.place(lane)))
-            self.value.set(tirx.Select(larger(lane), x(lane), self.value(lane)))
+    value: Lane
+    place: Lane
+
+
+def maximum(p: Position, node: Node, taps: Taps) -> Maximum:
+    """Of operand 0 over some pixels of p's map."""
+    w, lane, width = p.writer, p.writer.lane, node.inputs[0].type.shape[3]
+    value, place = w.register(), w.register("int32")
+    value.set(f32(_LOWEST))
+    place.set(taps[0][0] * width + taps[1][0])
+    with each(p, taps) as (row, column):
+        x = p.operand(node, 0, p.at[1], row, column)
+        larger = w.held(lambda i: tirx.any(x(i) > value(i), is_nan(x(i))), "bool")
+        place.set(tirx.Select(larger(lane), row * width + column, place(lane)))
+        value.set(tirx.Select(larger(lane), x(lane), value(lane)))
+    return Maximum(value, place)
 
 
 def _max_pool(p: Position, node: Node) -> Lane:
     geometry = Geometry(node, node.inputs[0].type.shape[2:])
-    return _Largest(p, node, geometry.taps(*p.at[2:])).value
+    return maximum(p, node, geometry.taps(*p.at[2:])).value
 
 
 def _avg_pool(p: Position, node: Node) -> Lane:
@@ -81,22 +88,27 @@ def _windows(p: Position, node: Node, geometry: Geometry) -> Taps:
     return down, across
 
 
-def _max_pool_dx(p: Position, node: Node) -> Lane:
-    geometry, first = Geometry(node, node.type.shape[2:]), node.attrs["ties"] == "first"
+def to_maxima(p: Position, node: Node, most: Callable[[Expr, Expr], Maximum]) -> Lane:
+    """What a pixel gets of dy: that of all windows that it is the maximum of."""
+    geometry = Geometry(node, node.type.shape[2:])
+    x, first = p.vector(node.inputs[0]), node.attrs["ties"] == "first"
     here = p.at[2] * node.type.shape[3] + p.at[3]
-    x = p.vector(node.inputs[0])
 
     def given(i: Expr, j: Expr) -> Lane:
-        most = _Largest(p, node, geometry.taps(i, j))
-        dy = p.operand(node, 1, p.at[1], i, j)
+        found, dy = most(i, j), p.operand(node, 1, p.at[1], i, j)
 
         def hit(lane: Expr) -> Expr:
-            largest = x(lane) == most.value(lane)
-            return tirx.all(largest, most.place(lane) == here) if first else largest
+            equal = x(lane) == found.value(lane)
+            return tirx.all(equal, found.place(lane) == here) if first else equal
 
         return lambda lane: tirx.Select(hit(lane), dy(lane), f32(0))
 
     return summed(p, _windows(p, node, geometry), given)
+
+
+def _max_pool_dx(p: Position, node: Node) -> Lane:
+    geometry = Geometry(node, node.type.shape[2:])
+    return to_maxima(p, node, lambda i, j: maximum(p, node, geometry.taps(i, j)))
 
 
 def _avg_pool_dx(p: Position, node: Node) -> Lane:
