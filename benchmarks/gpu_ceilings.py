@@ -4,17 +4,25 @@ Both kernels are CUDA C, compiled ahead into a plan like all others.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codegen.cuda import toolchain
 from codegen.folder import publish
-from codegen.targets import Target
-from ir.plan import Argument, Binary, Cubins, Kernel, Launch
-from tests.gpu.single import only
+from ir.plan import Argument, Binary, Cubins, Kernel, Launch, folder, read
+from runtime.devices import open_executor
+from tests.gpu.single import only, single, timed
+
+if TYPE_CHECKING:
+    # It imports the compiler, which is not needed to measure.
+    from codegen.targets import Target
 
 PLAN = "ceilings"
 ARITHMETIC, MEMORY = "multiply_add", "copy"
 THREADS = 256
+TIMES, RUNS = 10, 5
+"""Launches in a graph; measurements, of which the best counts."""
 
 SUMS, ROUNDS, BLOCKS = 16, 1024, 8192
 FMA = f"""
@@ -49,7 +57,28 @@ extern "C" __global__ void __launch_bounds__({THREADS}) copy(const float4* from,
 """
 
 
-def build(path: Path, target: Target) -> None:
+@dataclass(frozen=True)
+class Ceilings:
+    """What a card reached: operations and bytes per second."""
+
+    flops: float
+    bytes: float
+
+
+def measured(plans: Path) -> Ceilings:
+    """The best of some runs of each kernel."""
+    path = plans / PLAN / "plan.json"
+    plan = single(read(path), TIMES)
+    with open_executor(plan, folder(path)) as executor:
+        least = {
+            name: min(timed(executor, name, runs=3) for _ in range(RUNS)) / TIMES
+            for name in plan.kernels
+        }
+    flops, moved = plan.kernels[ARITHMETIC].flops, plan.kernels[MEMORY].moved
+    return Ceilings(flops / least[ARITHMETIC], moved / least[MEMORY])
+
+
+def build(path: Path, target: "Target") -> None:
     """Write the plan. Raises Error without a compiler."""
     arches = target.facts()["arch"].split(",")
     files: dict[str, bytes] = {}

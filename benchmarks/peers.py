@@ -19,27 +19,73 @@ MODES: dict[str, dict[str, str]] = {
 """PyTorch's ways to run a step, and what each needs in its environment."""
 
 
+GPU_MODES = (
+    "eager",
+    "channels_last",
+    "graph",
+    "graph, channels_last",
+    "compile",
+    "compile, channels_last",
+)
+"""The same on a GPU: with the whole step in a CUDA graph, or compiled with all tuning."""
+
+
 def torch_step(mode: str, batch: int, threads: int) -> Callable[[], None]:
     """One training step on fixed random images, ready to be called. Needs torch."""
     import torch
-    from torch.nn import functional as f
 
     torch.set_num_threads(threads)
+    return _step(torch, mode, batch, "cpu", torch.compile)
+
+
+def torch_gpu_step(mode: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The same on a GPU in strict float32, and what waits for all steps. Needs torch."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+
+    def tuned(net: Any) -> Any:
+        return torch.compile(net, mode="max-autotune")
+
+    step = _step(torch, mode, batch, "cuda", tuned)
+    return (_captured(torch, step) if "graph" in mode else step), torch.cuda.synchronize
+
+
+def _captured(torch: Any, step: Callable[[], None]) -> Callable[[], None]:
+    """A step as a graph. What it allocates once must be there before."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+def _step(
+    torch: Any, mode: str, batch: int, device: str, compiled: Callable[[Any], Any]
+) -> Callable[[], None]:
     torch.manual_seed(0)
-    net: Any = _network(torch)
-    images = torch.randn(batch, 3, 224, 224)
-    labels = torch.randint(0, 1000, (batch,))
+    net: Any = _network(torch).to(device)
+    images = torch.randn(batch, 3, 224, 224, device=device)
+    labels = torch.randint(0, 1000, (batch,), device=device)
     if "channels_last" in mode:
         net = net.to(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
     descent = torch.optim.SGD(
         net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True
     )
-    forward = torch.compile(net) if "compile" in mode else net
+    forward = compiled(net) if "compile" in mode else net
 
     def step() -> None:
         descent.zero_grad(set_to_none=True)
-        f.cross_entropy(forward(images), labels).backward()
+        torch.nn.functional.cross_entropy(forward(images), labels).backward()
         descent.step()
 
     return step

@@ -20,8 +20,9 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.contest import Contestant, serve
 from benchmarks.peers import MODES, torch_step
-from ir.command import Error, run
+from ir.command import run
 from ir.op import Array
 from ir.plan import Feed, folder, read
 from runtime.devices import open_executor
@@ -31,38 +32,6 @@ OURS = "tandem"
 DTYPES = {"u8": np.uint8, "i32": np.int32, "u32": np.uint32}
 PAUSE = 0.3
 """Seconds between turns: threads of the one before must stop spinning."""
-
-
-class Contestant:
-    """A process that does one step whenever it is told to."""
-
-    def __init__(self, name: str, options: argparse.Namespace, plan: Path) -> None:
-        self.name = name
-        self.seconds: list[float] = []
-        command = [sys.executable, "-m", "benchmarks.step", "--worker", name, "--plan", str(plan)]
-        command += ["--batch", str(options.batch), "--threads", str(options.threads)]
-        self._process = subprocess.Popen(
-            command,
-            env={**os.environ, **MODES.get(name, {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def turn(self) -> float:
-        """One step, in seconds. Raises Error when the process is gone."""
-        assert self._process.stdin
-        assert self._process.stdout
-        try:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
-            return float(self._process.stdout.readline())
-        except (OSError, ValueError):
-            raise Error(f"{self.name} stopped; its message stands above") from None
-
-    def leave(self) -> None:
-        """Let the process end."""
-        self._process.communicate()
 
 
 def main() -> None:
@@ -75,7 +44,7 @@ def main() -> None:
         print("PyTorch is not installed: make test-torch installs it", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         plan = _build(options, Path(folder) / "plan.json")
-        contestants = [Contestant(name, options, plan) for name in names]
+        contestants = [_contestant(name, options, plan) for name in names]
         for number in range(options.warm + options.rounds):
             for each in contestants:
                 time.sleep(PAUSE)
@@ -102,6 +71,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _contestant(name: str, options: argparse.Namespace, plan: Path) -> Contestant:
+    command = [sys.executable, "-m", "benchmarks.step", "--worker", name, "--plan", str(plan)]
+    command += ["--batch", str(options.batch), "--threads", str(options.threads)]
+    return Contestant(name, command, MODES.get(name, {}))
+
+
 def _build(options: argparse.Namespace, plan: Path) -> Path:
     model = [sys.executable, "-m", "frontend.alexnet", "--batch", str(options.batch)]
     text = subprocess.run(model, check=True, capture_output=True).stdout
@@ -111,17 +86,13 @@ def _build(options: argparse.Namespace, plan: Path) -> Path:
 
 
 def _work(options: argparse.Namespace) -> None:
-    """Be a contestant: a step for every line on stdin, its seconds on stdout."""
+    """Be a contestant: a step at each turn."""
     ours = options.worker == OURS
-    step = (
+    serve(
         _our_step(options.plan, options.threads)
         if ours
         else torch_step(options.worker, options.batch, options.threads)
     )
-    for _ in sys.stdin:
-        begin = time.perf_counter()
-        step()
-        print(time.perf_counter() - begin, flush=True)
 
 
 def _our_step(path: str, threads: int) -> Callable[[], None]:

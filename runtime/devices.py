@@ -5,7 +5,6 @@ from pathlib import Path
 from ir.command import Error
 from ir.plan import Plan
 from runtime.binding import bind, kind
-from runtime.cpu.executor import CpuExecutor
 from runtime.cuda.driver import Driver
 from runtime.cuda.executor import CudaExecutor
 from runtime.executor import Executor
@@ -24,4 +23,7 @@ def open_executor(
         if threads is not None:
             raise Error(f"--threads {threads}: the plan runs on GPUs; expected no --threads")
         return CudaExecutor(plan, directory, bind(plan, binding), Driver())
+    # Machines that run plans on GPUs need not have what loads kernels for CPUs.
+    from runtime.cpu.executor import CpuExecutor
+
     return CpuExecutor(plan, directory, bind(plan, binding), threads)

@@ -104,8 +104,8 @@ def _files(add: _Add) -> None:
 
 
 def _machine(add: _Add) -> None:
-    add("--threads", type=_count, metavar="N", help="in all (default: one for each core)")
-    add("--devices", metavar="BINDING", help="such as cpu:0,cpu:1 (default: the plan's)")
+    add("--threads", type=_count, metavar="N", help="on CPUs, in all (default: one for each core)")
+    add("--devices", metavar="BINDING", help="such as cuda:0,cuda:0 (default: the plan's)")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
     add("--profile", type=Path, metavar="FILE", help="write a Chrome trace of the first steps")
 

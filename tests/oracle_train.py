@@ -148,12 +148,9 @@ class States:
 
 
 class OracleExecutor:
-    """The interface of `runtime.executor.Executor`, on the oracle.
+    """The interface of `runtime.executor.Executor`, on the oracle."""
 
-    AHEAD in the environment makes it one that runs ahead.
-    """
-
-    ahead = int(os.environ.get("AHEAD", "0"))
+    ahead = 0
     needs: tuple[Need, ...] = ()
 
     def __init__(

@@ -1,8 +1,8 @@
 """GPUs without a GPU: `runtime.cuda.driver.Driver` with memory in NumPy and streams as queues.
 
-Nothing that a stream is given happens before somebody waits for it, and then in an order drawn at
-random among all that streams and events allow. What was not ordered, or is read too early, shows
-as wrong numbers. All memory begins as NaN.
+Nothing that a stream is given happens before somebody waits for it. Then some streams, drawn at
+random, run on as far as events allow, while others stand still. What was not ordered, or is read
+too early, shows as wrong numbers. All memory begins as NaN.
 """
 
 from collections import deque
@@ -33,6 +33,8 @@ Modules = Callable[[bytes], Module]
 
 ALIGNMENT = 256
 GB = 10**9
+MOODINESS = 0.05
+"""How often a queue becomes more or less eager."""
 
 
 @dataclass(eq=False)
@@ -54,7 +56,9 @@ class Entry:
 
 
 class Queue(deque[Entry]):
-    """What a stream, or a part of a graph, has still to do."""
+    """What a stream, or a part of a graph, has still to do; the most eager one goes on."""
+
+    eager = 0.0
 
 
 @dataclass
@@ -184,7 +188,7 @@ class SimulatedDriver(Driver):
     # ----------------------------------------------------------------- streams, events
 
     def stream(self, gpu: int) -> Stream:
-        queue = Queue()
+        queue = self._queue()
         self._streams.append((gpu, queue))
         return Stream(gpu, queue)
 
@@ -244,7 +248,7 @@ class SimulatedDriver(Driver):
         for entries in graph.handle:
             end = Moment()
             again = [_again(entry, fresh) for entry in entries]
-            queue = Queue([Entry(after=[start]), *again, Entry(moment=end)])
+            queue = self._queue(Entry(after=[start]), *again, Entry(moment=end))
             self._parts.append(queue)
             ends.append(end)
         for end in ends:
@@ -276,12 +280,19 @@ class SimulatedDriver(Driver):
             queues = [*(queue for _, queue in self._streams), *self._parts]
             ready = [q for q in queues if q and all(moment.happened for moment in q[0].after)]
             assert ready, "everything waits"
-            entry = self._random.choice(ready).popleft()
+            if self._random.random() < MOODINESS:
+                self._random.choice(queues).eager = self._random.random()
+            entry = max(ready, key=lambda queue: queue.eager).popleft()
             entry.do()
             self._clock += 1e-6
             if entry.moment is not None:
                 entry.moment.happened, entry.moment.time = True, self._clock
         self._parts = [queue for queue in self._parts if queue]
+
+    def _queue(self, *entries: Entry) -> Queue:
+        queue = Queue(entries)
+        queue.eager = self._random.random()
+        return queue
 
     def _place(self, size: int, memory: list[Bytes]) -> int:
         area = np.full(max(size, 1) + ALIGNMENT, 0xFF, np.uint8)

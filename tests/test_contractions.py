@@ -1,6 +1,6 @@
 """Contraction kernels equal the oracle, for any shape, epilogue, processor and thread count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -113,10 +113,10 @@ def _input(name: str, *shape: int, like: Node | None = None) -> Node:
     )
 
 
-def large(op: str, rng: Random) -> Node:
+def large(op: str, rng: Random, batches: Sequence[int] = (1, 5, 16, 19, 37, 70)) -> Node:
     """A contraction with several blocks, tiles and borders along every axis."""
     kind, _, way = op.partition("_")
-    images = rng.choice((1, 5, 16, 19, 37, 70))
+    images = rng.choice(batches)
     if kind == "dense":
         inputs, outputs = rng.choice(((300, 10), (129, 70), (17, 131), (64, 64)))
         matrices = (images, inputs), (outputs, inputs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,24 @@ from ir.command import Error, Exit
 from ir.op import Array
 from ir.plan import Move, Plan, check
 from runtime.binding import bind
+from runtime.cuda.driver import Gpu, Stream
 from runtime.cuda.executor import REST, CudaExecutor
+from runtime.cuda.mail import Mail
 from runtime.executor import Event, Executor
 from runtime.fit import DoesNotFit
-from tests import plans
+from tests import learner, plans
 from tests.counts import cases
 from tests.cuda_plans import ONE_EACH, TOGETHER, folder, on_gpus, opened, simulated
 from tests.plans import BYTES, SIZE, X, halves, two_devices
 from tests.test_runtime import reference
+from tests.test_runtime_programs import START, Step, steps
 from tests.test_runtime_programs import _plan as random_plan
 from tests.test_runtime_programs import _reference as random_reference
-from tests.test_runtime_programs import START, Step, steps
 
 BINDINGS = (ONE_EACH, TOGETHER, "cuda:1,cuda:0")
 SEEDS = range(8)
+BATCH, IMAGES = learner.BATCH, np.arange(prod(learner.SHAPE)).reshape(learner.SHAPE) % 251
+LABELS = np.full(BATCH, 3)
 
 
 def started(made: Executor) -> Executor:
@@ -127,43 +132,72 @@ def test_each_run_gets_its_own_feeds_and_gives_its_own_outputs(seed: int) -> Non
             np.testing.assert_array_equal(each()["y"], np.full(SIZE, number / 2))
 
 
-def test_a_run_is_not_waited_for() -> None:
+def test_runs_are_started_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = simulated()
     with opened(driver=driver) as made:
         started(made)
-        for _ in range(2):
-            made.run("train")
-        driver.calls.clear()
-        driver._until = pytest.fail  # type: ignore[assignment, method-assign]
-        made._slots[0]._last = made._slots[1]._last = None
-        made.feed("train", "x", 2 * X)
-        made.run("train")
-        assert driver.calls == ["replay"]
-        del driver._until  # type: ignore[method-assign]
+        for outputs in [made.run("train") for _ in range(2)]:
+            outputs()
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "_until", lambda done: pytest.fail("waits"))
+            driver.calls.clear()
+            for _ in range(made.ahead + 1):
+                made.feed("train", "x", X)
+                made.run("train")
+            assert driver.calls == ["replay", "replay"]
+        got = results(made, 1)
+    with opened() as other:
+        assert_same(got, results(started(other), 5))
 
 
 def test_a_graph_is_made_once_for_each_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver, made = simulated(), []
-    capture = driver.begin_capture
-    monkeypatch.setattr(driver, "begin_capture", lambda s: (made.append(s), capture(s)))
+    driver, made = simulated(), list[Stream]()
+    begin = driver.begin_capture
+
+    def counted(stream: Stream) -> None:
+        made.append(stream)
+        begin(stream)
+
+    monkeypatch.setattr(driver, "begin_capture", counted)
     with opened(driver=driver) as executor:
         results(started(executor), 7)
     assert len(made) == 2
 
 
-def test_feeds_that_lie_together_travel_together(towers: CudaExecutor) -> None:
-    plan = towers.plan
-    train = plan.programs["train"]
+def test_feeds_that_lie_together_travel_together() -> None:
+    train = two_devices().programs["train"]
     beside = [
         replace(f, tensor=replace(f.tensor, name="z", offset=f.tensor.offset + BYTES), logical="z")
         for f in train.feeds
     ]
-    mail = towers._mails["train"][0]
-    assert [bundle.bytes for bundle in mail.bundles()] == [BYTES]
-    from runtime.cuda.mail import Mail
-
-    both = Mail(replace(train, feeds=(*beside, *train.feeds)), 0)
+    apart, both = Mail(train, 0), Mail(replace(train, feeds=(*beside, *train.feeds)), 0)
+    assert [(b.place, b.offset, b.bytes) for b in apart.bundles()] == [(0, 2 * BYTES, BYTES)]
     assert [(b.place, b.offset, b.bytes) for b in both.bundles()] == [(0, 2 * BYTES, 2 * BYTES)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_programs_with_other_feeds_take_turns(seed: int) -> None:
+    """Where one's feeds are staged, another's were; states go from device to device."""
+
+    def trained(made: Executor, *, evaluate: bool) -> dict[str, Array]:
+        made.states.initialise(1)
+        fed = {"images": IMAGES.astype(np.uint8), "labels": LABELS, "weights": np.ones(BATCH)}
+        for name, value in fed.items():
+            made.feed("train", name, value)
+            made.feed("evaluate", name, 0 * value)
+        made.feed("train", "x.weight.rate", 0.125)
+        made.feed("train", "momentum", 0.5)
+        found = {}
+        for number in range(6):
+            loss = made.run("train")
+            for _ in range(evaluate * number % 3):
+                assert made.run("evaluate")()["top1"] == 0
+            found[f"loss{number}"] = loss()["loss"]
+        return found | {name: made.states.read(name) for name in made.states.names}
+
+    plan = learner.learner()
+    with opened(plan) as one, opened(plan, driver=simulated(seed=seed)) as other:
+        assert_same(trained(one, evaluate=False), trained(other, evaluate=True))
 
 
 # ------------------------------------------------------------------------------- profile
@@ -209,6 +243,26 @@ def test_states_are_read_as_they_were_written(towers: CudaExecutor) -> None:
     np.testing.assert_array_equal(lying, halves(value))
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_states_are_written_after_what_was_started(binding: str, seed: int) -> None:
+    value = np.arange(120, dtype=np.float32).reshape(120, 1)
+
+    with opened() as other:
+        results(started(other), 2)
+        other.states.write("x.weight", value)
+        expected = results(other, 1)
+    with opened(binding=binding, driver=simulated(seed=seed)) as made:
+        started(made)
+        for _ in range(2):
+            made.run("train")
+        for state in reversed(made.plan.states):
+            if state.kind == "param":
+                part = value[state.start[0] :][: state.tensor.layout.shape[0]]
+                made.write(state.tensor, part)
+        assert_same(results(made, 1), expected)
+
+
 def test_states_go_from_cpus_to_gpus() -> None:
     with plans.opened() as cpu, opened() as gpu:
         for made in (cpu, gpu):
@@ -243,16 +297,12 @@ def test_what_cannot_be_opened_is_closed() -> None:
 
 def test_another_architecture_is_refused() -> None:
     driver = simulated()
-    driver._gpus = [replace_arch(gpu) for gpu in driver._gpus]
+    driver._gpus = [Gpu("Another", "sm_120")] * 2
     with pytest.raises(
         Error, match="built for sm_80, sm_90a; build it with --arch sm_120"
     ) as caught:
         opened(driver=driver)
     assert "\n" not in str(caught.value)
-
-
-def replace_arch(gpu: Any) -> Any:
-    return type(gpu)(gpu.name, "sm_120")
 
 
 def test_a_binary_changed_after_the_build_is_refused() -> None:

@@ -75,13 +75,13 @@ def test_ops(op: str, seed: int, batch: int) -> None:
     case = draw_case(op, Random(seed), exact=True)
     if batch and op not in ("concat", "slice", "unslice") and case.node.inputs[0].type.shape:
         case = with_batch(case, batch)
-    found = check(Kernel(case.graph), _in_float32(case), BOUND)
+    found = check(Kernel(case.graph), in_float32(case), BOUND)
     if op in EXACT:
-        exact = run_graph(case.graph, _in_float32(case), np.float32).outputs
+        exact = run_graph(case.graph, in_float32(case), np.float32).outputs
         assert all(np.array_equal(found[name], value) for name, value in exact.items())
 
 
-def _in_float32(case: Case) -> dict[str, Array]:
+def in_float32(case: Case) -> dict[str, Array]:
     """The feeds, rounded, so that oracle and kernel read the same."""
     floats = {leaf.name for leaf in case.leaves if leaf.type.dtype is DType.F32}
     return {
@@ -93,7 +93,7 @@ def _in_float32(case: Case) -> dict[str, Array]:
 @pytest.mark.parametrize("op", ["relu", "tanh", "max_pool", "lrn"])
 def test_nan_is_not_hidden(op: str) -> None:
     case = with_batch(draw_case(op, Random(0), exact=True), 17)
-    feeds = _in_float32(case)
+    feeds = in_float32(case)
     for image in (0, 16):
         feeds[case.leaves[0].name][image] = np.nan
     found = Kernel(case.graph).run(feeds)[case.node.name]
@@ -107,14 +107,14 @@ def test_nan_is_not_hidden(op: str) -> None:
 @given(graph=networks(), seed=SEEDS, devices=st.sampled_from((1, 2)))
 def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
     rng = Random(seed)
-    found = _regions(graph, devices)
+    found = regions_of(graph, devices)
     for region in rng.sample(found, min(3, len(found))):
         with small_bands(rng.random() < 0.5):
             kernel = Kernel(region)
         check(kernel, random_values(region, rng), 32 * BOUND)
 
 
-def _regions(graph: Graph, devices: int) -> list[Graph]:
+def regions_of(graph: Graph, devices: int) -> list[Graph]:
     """Every region without a contraction of the program that trains a network, once."""
     trained = run_passes(graph, TRAIN[: TRAIN.index("fuse") + 1], Context(devices=devices))
     regions, results = Regions(trained), set(trained.results)
@@ -133,7 +133,7 @@ def _regions(graph: Graph, devices: int) -> list[Graph]:
 def test_bands_of_rows(seed: int, batch: int) -> None:
     """Images so large that a block is cut into rows, which overlap."""
     rng = Random(seed)
-    graph = _norm_and_pool(rng, batch)
+    graph = norm_and_pool(rng, batch)
     with small_bands(True):
         kernel = Kernel(graph)
     check(kernel, random_values(graph, rng), 32 * BOUND)
@@ -155,7 +155,7 @@ def small_bands(small: bool) -> AbstractContextManager[object]:
     return patch.object(sys.modules["codegen.kernels.cpu.stages"], "_BAND", 500 if small else 2**17)
 
 
-def _norm_and_pool(rng: Random, batch: int) -> Graph:
+def norm_and_pool(rng: Random, batch: int) -> Graph:
     """lrn | max_pool, or its mirror image, in any geometry."""
     x = _leaf("x", batch, rng.randint(1, 8), rng.randint(7, 24), rng.randint(4, 24))
     pool: dict[str, Any] = {
@@ -193,7 +193,7 @@ def test_pointwise_kernels_work_in_place(seed: int) -> None:
     assert isinstance(alias, tuple)
     operand = case.node.inputs[row_of(case.node).operands.index(rng.choice(alias))]
     assume(operand.type.bytes == case.node.type.bytes)
-    kernel, feeds = Kernel(case.graph), _in_float32(case)
+    kernel, feeds = Kernel(case.graph), in_float32(case)
     leaf = dict(zip((x.name for x in case.node.inputs), kernel.region.arguments, strict=False))
     apart = kernel.run(feeds)[case.node.name]
     together = kernel.run(feeds, in_place=leaf[operand.name])[case.node.name]

@@ -1,131 +1,18 @@
-"""Full-size AlexNet trained by a plan and by PyTorch, from the same start on the same images."""
+"""Full-size AlexNet trained by a plan follows PyTorch's."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from ir.plan import folder
-from runtime.data.batches import Values
-from runtime.devices import open_executor
-from runtime.executor import Executor
-from runtime.job import Job
-from runtime.options import parse
-from runtime.trainer import Trainer
 from tests.built import built
+from tests.torch_twin import FULL_SIZE, assert_follows_pytorch
 
 pytestmark = pytest.mark.torch
-
-Tensor = Any
-Params = dict[str, Tensor]
-
-# Dropout's numbers are nobody else's, and PyTorch gives the gradient to the first of tied maxima.
-FULL_SIZE = ("--batch", "16", "--dropout", "0", "--ties", "first")
-STEPS = 20
-RATE, MOMENTUM, DECAY = 0.0003, 0.9, 0.0005
-"""At the recipe's rate, 0.001, batches of 16 make the loss jump, and rounding grows with it."""
 
 
 @pytest.fixture(scope="module")
 def torch() -> Any:
     return pytest.importorskip("torch", reason="PyTorch is not installed: make test-torch")
-
-
-# ---------------------------------------------------------------------------- the same in PyTorch
-
-
-def forward(torch: Any, params: Params, images: Tensor) -> Tensor:
-    """The logits of centred crops [N,3,224,224]."""
-    f = torch.nn.functional
-
-    def conv(x: Tensor, name: str, **geometry: int) -> Tensor:
-        bias = params[f"{name}.bias"]
-        return f.conv2d(x, params[f"{name}.weight"], bias, **geometry).relu()
-
-    def dense(x: Tensor, name: str) -> Tensor:
-        return f.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
-
-    def norm(x: Tensor) -> Tensor:
-        """Within each of the two towers; PyTorch divides alpha by the size of the window."""
-        towers = x.chunk(2, dim=1)
-        return torch.cat([f.local_response_norm(t, 5, 5 * 1e-4, 0.75, 2.0) for t in towers], dim=1)
-
-    def pool(x: Tensor) -> Tensor:
-        return f.max_pool2d(x, 3, 2)
-
-    x = conv(f.pad(images, (0, 3, 0, 3)), "conv1", stride=4)  # the last window overhangs
-    x = conv(pool(norm(x)), "conv2", padding=2, groups=2)
-    x = conv(pool(norm(x)), "conv3", padding=1)
-    x = conv(x, "conv4", padding=1, groups=2)
-    x = pool(conv(x, "conv5", padding=1, groups=2))
-    x = dense(x.flatten(1), "fc6").relu()
-    return dense(dense(x, "fc7").relu(), "fc8")
-
-
-def centred(torch: Any, values: Values, mean: Tensor) -> Tensor:
-    """The crops that a batch asks for; all are the same part, none is mirrored or shifted."""
-    (top, left), *others = np.unique(values["offset"], axis=0)
-    assert not others
-    assert not values["flip"].any()
-    assert not values["shift"].any()
-    pixels = torch.from_numpy(np.array(values["images"])).to(mean.device).float() - mean
-    return pixels[:, :, top : top + 224, left : left + 224]
-
-
-def descend(params: Params, momenta: Params, rate: float) -> None:
-    """The paper's update: the rate is within the momentum; biases learn faster, without decay."""
-    for name, w in params.items():
-        by, decay = (2.0, 0.0) if name.endswith(".bias") else (1.0, DECAY)
-        v = momenta[name].mul_(MOMENTUM)
-        v.sub_(w.grad, alpha=rate * by).sub_(w.data, alpha=rate * by * decay)
-        w.data += v
-        w.grad = None
-
-
-def torch_losses(torch: Any, start: Values, job: Job, device: str) -> Iterator[float]:
-    params = {
-        name: torch.tensor(value, requires_grad=True, device=device)
-        for name, value in start.items()
-    }
-    momenta = {name: torch.zeros_like(value) for name, value in params.items()}
-    batches = job.training(seed=0)
-    mean = torch.from_numpy(batches.fixed["mean"]).to(device)
-    for step in range(STEPS):
-        values = batches.batch(step)
-        logits = forward(torch, params, centred(torch, values, mean))
-        labels = torch.from_numpy(values["labels"]).long().to(device)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        descend(params, momenta, RATE)
-        yield loss.item()
-
-
-# ---------------------------------------------------------------------------- ours
-
-
-def our_losses(executor: Executor, job: Job) -> Iterator[float]:
-    trainer = Trainer(executor, job.schedule, job.training(seed=0), None, seed=0)
-    batches = trainer.batches(0, STEPS)
-    for step in range(STEPS):
-        trainer.start(step, batches)
-        yield float(trainer.finish()["loss"])
-
-
-def assert_follows_pytorch(torch: Any, path: Path, device: str) -> None:
-    """Fail unless a plan's losses are those of PyTorch on a device, and move."""
-    rates = ("--lr", f"{RATE}", "--momentum", f"{MOMENTUM}", "--weight-decay", f"{DECAY}")
-    job = Job(parse(None, [str(path), "--no-augment", *rates]))
-    with open_executor(job.plan, folder(path)) as executor:
-        executor.states.initialise(0)
-        start = {name: executor.states.read(name) for name in executor.states.parameters}
-        ours = np.array(list(our_losses(executor, job)))
-    theirs = np.array(list(torch_losses(torch, start, job, device)))
-    apart = np.abs(ours - theirs) / theirs
-    shown = ", ".join(f"{a:.5f}/{b:.5f}" for a, b in zip(ours, theirs, strict=True))
-    assert apart.max() < 1e-3, f"up to {apart.max():.1e} apart: {shown}"
-    assert theirs[-5:].mean() < theirs[0] / 2, f"too little moved: {shown}"
 
 
 def test_twenty_full_size_steps_follow_pytorch_s(torch: Any) -> None:

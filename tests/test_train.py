@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from msgspec.structs import replace
@@ -15,12 +17,12 @@ from msgspec.structs import replace
 from ir import plan as plans
 from ir.command import Error, Exit
 from ir.plan import Move, Run
-from runtime import curve, train
-from runtime.executor import Event
+from runtime import curve, session, train
+from runtime.executor import Event, Watch
 from runtime.log import STEP, VALIDATION, Log, Record, read
 from runtime.profile import Profile
 from runtime.stop import Stop
-from runtime.trainer import check
+from runtime.trainer import Prepared, Trainer, check
 from tests import oracle_train
 from tests.commands import ROOT, Finished, assert_refused, python
 from tests.learner import compiled, learner
@@ -123,6 +125,42 @@ def test_compiled_runs_give_the_same_bits_however_bound_threaded_or_cut(
     assert len(found) == 1
     losses = [record["loss"] for record in read(tmp_path / "two/log.jsonl") if "loss" in record]
     assert losses[-1] < losses[0]
+
+
+def test_running_ahead_changes_nothing_but_when_a_step_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for ahead in (0, 1, 3):
+        out = tmp_path / str(ahead)
+        monkeypatch.setattr(oracle_train.OracleExecutor, "ahead", ahead)
+        given = [plan(tmp_path, 2), "--steps", "20", "--checkpoint-every", "6"]
+        trained(monkeypatch, *given, "--out", str(out))
+        found.append(((out / "last.safetensors").read_bytes(), timeless(out / "log.jsonl")))
+    assert found[0] == found[1] == found[2]
+
+
+class Timed(Trainer):
+    """Takes note of when steps are started and finished."""
+
+    times: ClassVar[list[float]] = []
+
+    def start(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> None:
+        self.times.append(time.perf_counter())
+        super().start(step, batches, watch)
+
+    def finish(self) -> Record:
+        record = super().finish()
+        self.times.append(time.perf_counter())
+        return record
+
+
+def test_steps_that_overlap_share_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle_train.OracleExecutor, "ahead", 1)
+    monkeypatch.setattr(session, "Trainer", Timed)
+    trained(monkeypatch, plan(tmp_path), "--steps", "5", "--out", str(tmp_path))
+    log = [record for record in read(tmp_path / "log.jsonl") if "loss" in record]
+    assert sum(record["seconds"] for record in log) <= max(Timed.times) - min(Timed.times)
 
 
 def test_a_resumed_log_forgets_steps_after_the_checkpoint(tmp_path: Path) -> None:
@@ -287,6 +325,23 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint(
     words = f"{last} of step 2"
     refused(monkeypatch, *given, "--resume", "--lr", "1e30", words=words, code=Exit.NUMERICS)
     assert last.read_bytes() == before
+
+
+def test_the_step_that_diverged_is_named_though_the_next_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, steps = set(), []
+    for ahead in (0, 1):
+        monkeypatch.setattr(oracle_train.OracleExecutor, "ahead", ahead)
+        out = tmp_path / str(ahead)
+        with pytest.raises(Error) as caught:
+            trained(monkeypatch, plan(tmp_path), "--lr", "1e30", "--out", str(out))
+        said.add(str(caught.value))
+        steps.append(len(read(out / "log.jsonl")))
+        assert not (out / "last.safetensors").exists()
+    assert len(said) == 1
+    assert f"at step {steps[0] + 1}," in said.pop()
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize(

@@ -115,24 +115,35 @@ class Grouping:
 
     def _reads_states_elsewhere(self, group: Group) -> bool:
         """Whether a state to be overwritten is read other than at its own position."""
-        states = set(self._updates.values())
         return any(
-            x in states and (access_of(node, place) is not Access.SAME or node is group.maker)
+            access is not Access.SAME or node is group.maker
             for node in self.inside
-            for place, x in enumerate(node.inputs)
+            for access in self._readings(node)
         )
+
+    def _readings(self, node: Node, access: Access = Access.SAME) -> Iterator[Access]:
+        """How a node, with what is computed for it, reads states to be overwritten."""
+        for x, how in self._operands(node, access):
+            if x in self._updates.values():
+                yield how
+            elif x in self._set and x not in self.kept:
+                yield from self._readings(x, how)
 
     # ------------------------------------------------------------------------ reads
 
     def reaches(self, node: Node, access: Access = Access.SAME) -> Iterator[tuple[Node, Access]]:
         """The kept values that a node is computed from, and how they are read."""
-        for place, x in enumerate(node.inputs):
-            how = access_of(node, place)
-            how = access if how is Access.SAME else how
+        for x, how in self._operands(node, access):
             if x in self.kept:
                 yield x, how
             elif x in self._set:
                 yield from self.reaches(x, how)
+
+    def _operands(self, node: Node, access: Access) -> Iterator[tuple[Node, Access]]:
+        """How operands are read for a value that is read in this way itself."""
+        for place, x in enumerate(node.inputs):
+            how = access_of(node, place)
+            yield x, access if how is Access.SAME else how
 
     @property
     def by_blocks(self) -> bool:

@@ -80,7 +80,6 @@ class CudaExecutor(Executor):
     def step(self, program: str, index: int) -> None:
         """Do one step alone; `begin` and the steps before it must have been done."""
         self._settle()
-        self._current = ""
         for task in self._machine.step(self.plan.programs[program].steps[index]):
             task.issue()
             self._settle()
@@ -88,6 +87,7 @@ class CudaExecutor(Executor):
     def _begin(self, program: str) -> None:
         slot, mails = self._slots[0], self._mails[program]
         self._settle()
+        self._current = ""
         self._place(program, slot)
         self._settle()
         for task in self._machine.deliver(mails, slot.boxes):
@@ -102,7 +102,6 @@ class CudaExecutor(Executor):
             else:
                 outputs = self._watched(program, slot, watch)
         except BaseException:
-            self._current = ""
             with suppress(Error):
                 self._settle()
             raise
@@ -136,7 +135,8 @@ class CudaExecutor(Executor):
     def _place(self, program: str, slot: Slot) -> None:
         """Constants in place, feeds on their way."""
         if program != self._current:
-            # Another program's values may lie where this one's constants do.
+            # Another program's values may lie where this one's constants do, and the reverse.
+            self._current = ""
             for fill in self.plan.programs[program].fills:
                 write_packed(self.memories, fill.tensor, filled(fill.tensor, fill.value))
             self._current = program

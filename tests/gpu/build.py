@@ -13,7 +13,7 @@ from benchmarks import gpu_ceilings
 from codegen.devices import target
 from ir.command import Error, run
 from tests.gpu import cases
-from tests.test_torch_train import FULL_SIZE
+from tests.torch_twin import FULL_SIZE
 
 ONE, TWO = "cuda:0", "cuda:0,cuda:0"
 SMALL = "--width 0.125 --image 64 --classes 10"

@@ -7,11 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ir.command import Error, Exit
 from ir.plan import Plan, folder, read
+from runtime.cuda.driver import Driver, Gpu
 from runtime.cuda.executor import CudaExecutor
 from runtime.devices import open_executor
 from runtime.executor import Executor
 from tests.gpu.single import single
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gpu() -> Gpu:
+    """The first one; where none can be used, one line says why and nothing is run."""
+    try:
+        driver = Driver()
+        count = driver.count()
+    except Error as error:
+        pytest.exit(str(error), Exit.USAGE)
+    if not count:
+        pytest.exit("the driver finds no GPU, expected one", Exit.USAGE)
+    return driver.gpu(0)
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +38,19 @@ def plans(request: pytest.FixtureRequest) -> Path:
     return Path(found)
 
 
-@pytest.fixture(autouse=True)
-def in_time(request: pytest.FixtureRequest, began: float) -> None:
-    """A test that would begin too late is skipped, so that there is a report on the others."""
-    seconds = request.config.getoption("--seconds")
-    if seconds is not None and time.monotonic() - began > seconds:
-        pytest.skip(f"not begun within {seconds:.0f} seconds")
-
-
 @pytest.fixture(scope="session")
 def began() -> float:
     return time.monotonic()
+
+
+@pytest.fixture(autouse=True)
+def left(request: pytest.FixtureRequest, began: float) -> float:
+    """Seconds. A test that would begin too late is skipped, so that the others are reported."""
+    seconds = request.config.getoption("--seconds")
+    left = float("inf") if seconds is None else float(began + seconds - time.monotonic())
+    if left < 0:
+        pytest.skip(f"not begun within {seconds:.0f} seconds")
+    return left
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,10 +1,12 @@
 """The kernels of a plan, each in a program of its own: to be tested and timed one by one."""
 
+import time
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec.structs import replace
 
 from codegen.keys import versions
@@ -43,7 +45,7 @@ def only(name: str, target: "Target", kernels: Mapping[str, Kernel]) -> Plan:
 def single(plan: Plan, times: int = 1) -> Plan:
     """A plan with a program for each kernel, by its name, that runs it so many times."""
     programs = {name: _program(name, kernel, times) for name, kernel in plan.kernels.items()}
-    arena = max((_places(kernel)[-1] for kernel in plan.kernels.values()), default=0)
+    arena = max((places(kernel)[-1] for kernel in plan.kernels.values()), default=0)
     return replace(
         plan,
         binding=plan.binding[:1],
@@ -58,43 +60,52 @@ def region_of(path: Path, kernel: str) -> Graph:
     return read_graph(str(folder(path) / "kernels" / f"{kernel}.ir"))
 
 
-def put(executor: Executor, kernel: str, feeds: dict[str, Array], region: Graph) -> dict[Node, int]:
-    """Put a kernel's arguments, as `tests.operands.memory` makes them, in the arena.
-
-    Returns where they are. `executor` has the plan that `single` made.
-    """
-    layout = layout_of(kind(executor.plan))
+def arguments(plan: Plan, region: Graph, feeds: dict[str, Array]) -> dict[Node, Array]:
+    """The memory of a kernel's arguments, in order, as `tests.operands.memory` makes it."""
+    layout = layout_of(kind(plan))
     nodes = (*region.leaves("input", "state"), *region.outputs)
-    places = dict(zip(nodes, _places(executor.plan.kernels[kernel]), strict=False))
-    for node, place in places.items():
-        executor.memories[0].write(place, as_bytes(memory(node, feeds, layout)))
-    return places
+    return {node: memory(node, feeds, layout) for node in nodes}
 
 
 def run(
-    executor: Executor, kernel: str, feeds: dict[str, Array], region: Graph
+    executor: Executor, kernel: str, region: Graph, given: dict[Node, Array]
 ) -> dict[str, Array]:
-    """The results of one kernel by logical name; guards and the padding of states are checked."""
-    places = put(executor, kernel, feeds, region)
+    """The results of one kernel by logical name; guards and the padding of states are checked.
+
+    `executor` has the plan that `single` made; `given` is what `arguments` made.
+    """
+    memory, at = executor.memories[0], places(executor.plan.kernels[kernel])
+    for place, data in zip(at, given.values(), strict=False):
+        memory.write(place, as_bytes(data))
     executor.begin(kernel)
     executor.step(kernel, 0)
-    layout = layout_of(kind(executor.plan))
     found = {
-        node: executor.memories[0].read(place, layout.bytes(node.type) + GUARD)
-        for node, place in places.items()
+        node: np.array(memory.read(place, data.nbytes))
+        for place, (node, data) in zip(at, given.items(), strict=False)
     }
-    return results(region, found, layout)
+    return results(region, found, layout_of(kind(executor.plan)))
+
+
+def timed(executor: Executor, program: str, runs: int) -> float:
+    """Seconds of one run, of several that follow each other."""
+    executor.run(program)()
+    executor.run(program)()
+    begin = time.perf_counter()
+    for _ in range(runs):
+        last = executor.run(program)
+    last()
+    return (time.perf_counter() - begin) / runs
+
+
+def places(kernel: Kernel) -> tuple[int, ...]:
+    """Where the arguments begin, each with a guard behind it, and where the last guard ends."""
+    sizes = (-(-(a.bytes + GUARD) // ALIGNMENT) * ALIGNMENT for a in kernel.arguments)
+    return tuple(accumulate(sizes, initial=0))
 
 
 def _program(name: str, kernel: Kernel, times: int) -> Program:
     steps = (
-        Run(index=i, device=0, kernel=name, offsets=_places(kernel)[:-1], writes=())
+        Run(index=i, device=0, kernel=name, offsets=places(kernel)[:-1], writes=())
         for i in range(times)
     )
     return Program(batch=1, feeds=(), fills=(), steps=tuple(steps), outputs=())
-
-
-def _places(kernel: Kernel) -> tuple[int, ...]:
-    """Where the arguments begin, each with a guard behind it, and where the last guard ends."""
-    sizes = (-(-(a.bytes + GUARD) // ALIGNMENT) * ALIGNMENT for a in kernel.arguments)
-    return tuple(accumulate(sizes, initial=0))

@@ -14,7 +14,7 @@ from ir.op import Array
 from tests.closeness import relative_error
 from tests.gpu.conftest import Singles, fill_scratch
 from tests.gpu.oracle import quick_oracle
-from tests.gpu.single import region_of, run
+from tests.gpu.single import arguments, region_of, run
 from tests.operands import random_values
 
 # PyTorch's own warnings are not ours to mend.
@@ -28,10 +28,11 @@ def test_equals_the_oracle(kernel: tuple[Path, str], singles: Singles) -> None:
     path, name = kernel
     region, executor, seed = region_of(path, name), singles.open(path), secrets.randbits(32)
     feeds = random_values(region, Random(seed))
+    given = arguments(executor.plan, region, feeds)
     fill_scratch(executor, name, 0xFF)
-    found = run(executor, name, feeds, region)
+    found = run(executor, name, region, given)
     fill_scratch(executor, name, 0x3F)
-    again = run(executor, name, feeds, region)
+    again = run(executor, name, region, given)
     expected = _results(region, feeds, np.float64)
     for result, value in found.items():
         assert value.tobytes() == again[result].tobytes(), f"{result}: differs between runs"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_torch_train import assert_follows_pytorch
+from tests.torch_twin import assert_follows_pytorch
 
 # PyTorch's own warnings are not ours to mend.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]

@@ -12,7 +12,7 @@ from ir.plan import folder, read
 from ir.text import read as read_graph
 from runtime.cuda.driver import gpus
 from runtime.devices import open_executor
-from runtime.executor import Executor
+from runtime.executor import Event, Executor
 from tests.gpu.feeds import random_feeds
 
 pytestmark = pytest.mark.gpu
@@ -33,6 +33,19 @@ def test_every_step_equals_the_oracle(network: Path) -> None:
         for name in plan.programs:
             graph = read_graph(str(folder(network) / f"{name}.ir"))
             assert list(validate(executor, name, graph, seed=STEPS))
+
+
+def test_a_watch_sees_every_step(network: Path) -> None:
+    plan, seen = read(network), list[Event]()
+    with open_executor(plan, folder(network)) as executor:
+        executor.states.initialise(0)
+        for name, program in plan.programs.items():
+            for feed, value in random_feeds(program, 0).items():
+                executor.feed(name, feed, value)
+            seen.clear()
+            executor.run(name, seen.append)()
+            assert {event.step.index for event in seen} == set(range(len(program.steps)))
+            assert all(event.start <= event.end for event in seen)
 
 
 # ---------------------------------------------------------------------------- the same bits

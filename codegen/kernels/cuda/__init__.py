@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from codegen.kernels.cuda.conv import conv, conv_dx
-from codegen.kernels.cuda.conv_dw import conv_dw, local_dw
+from codegen.kernels.cuda.conv_dw import conv_dw
 from codegen.kernels.cuda.dense import dense, dense_dw, dense_dx
-from codegen.kernels.cuda.local import local, local_dx
+from codegen.kernels.cuda.local import local, local_dw, local_dx
 from codegen.kernels.cuda.staged import staged
 from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda

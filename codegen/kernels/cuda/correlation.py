@@ -39,7 +39,10 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Met:
-    """What a step meets: a map of the source within the group, through a tap, at a pixel."""
+    """What a step meets: a map of the source within the group, through a tap, at a pixel.
+
+    `valid` must hold for there to be such a step, `inside` for the pixel to lie in the image.
+    """
 
     map: Expr
     tap: Pair
@@ -135,7 +138,7 @@ class Correlation(ImageColumns[Pixel]):
         w, down, across = self.w, place.down, place.across
         tap = w.fixed(tirx.truncdiv(number, self._chunks_of_maps))
         first = tirx.truncmod(number, self._chunks_of_maps) * self.depth
-        width = tirx.max(1, across.end - across.begin)
+        width = across.end - across.begin
         r = w.fixed(down.begin + tirx.truncdiv(tap, width))
         s = w.fixed(across.begin + tirx.truncmod(tap, width))
 
@@ -155,7 +158,8 @@ class Correlation(ImageColumns[Pixel]):
             y = place.y * self.down.stride + r - self.down.before
             x = place.x * self.across.stride + s - self.across.before
             valid = (first + step < total,) if total % self.depth else ()
-            return Met(channel, (r, s), (y, x), valid, inside(self.down, y) + inside(self.across, x))
+            reached = inside(self.down, y) + inside(self.across, x)
+            return Met(channel, (r, s), (y, x), valid, reached)
 
         return meet
 

@@ -1,5 +1,7 @@
 """Dense layers and their gradients, each the product of two matrices."""
 
+from functools import partial
+
 from tvm import tirx
 
 from codegen.kernels.cuda.images import HALF, ImageColumns, ImageSums
@@ -108,18 +110,9 @@ class _DenseDw(ImageSums[None]):
         return None
 
     def chunk(self, place: None, number: Expr) -> Chunk:
-        images, outputs = self.images(number), self.node.type.shape[0]
-
-        def column(step: Expr, block: Expr, lane: Expr) -> Element:
-            output = block * WARP + lane
-            element = self.element(self.dy, images, step, output)
-            return element.when(output < outputs) if outputs % WARP else element
-
-        return Chunk(lambda step, row: self.element(self.x, images, step, row), column)
+        images = self.images(number)
+        row = partial(self.element, self.x, images)
+        return Chunk(row, self.columns(place, images))
 
     def result(self, place: None, row: Expr, block: Expr) -> tuple[Expr, ...]:
         return block, row
-
-    def lanes(self, place: None, block: Expr) -> tuple[Expr, ...]:
-        outputs = self.node.type.shape[0]
-        return (block * WARP + self.w.lane < outputs,) if outputs % WARP else ()

@@ -65,8 +65,8 @@ class Groups:
                 position.store(node, home, values[node])
 
     def _is_stored(self, node: Node, readers: Collection[Node]) -> bool:
-        read = node in self._read_later and not set(self._uses[node]) <= set(readers)
-        return read or self._is_result(node)
+        others = node in self.writer.updates or not set(self._uses[node]) <= set(readers)
+        return self._is_result(node) or (node in self._read_later and others)
 
     def _is_result(self, node: Node) -> bool:
         return node in self.writer.region.outputs and node not in self.writer.updates

@@ -1,9 +1,8 @@
 """How images take part in a contraction: as columns of its result, or as steps of its sums."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from codegen.kernels.cuda.product import Place, Product
+from codegen.kernels.cuda.product import Column, Place, Product
 from codegen.kernels.cuda.stage import Element, Run
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -27,11 +26,11 @@ class ImageColumns(Product[Place]):
 
 @dataclass(frozen=True)
 class Images:
-    """Half of a block of images, met at a position; `lane` is that of a step."""
+    """Half of a block of images, from lane `first` on, met at a position."""
 
     block: Expr
     position: Expr
-    lane: Callable[[Expr], Expr]
+    first: Expr
 
 
 class ImageSums(Product[Place]):
@@ -61,10 +60,34 @@ class ImageSums(Product[Place]):
         """What a chunk sums over."""
         extents = self.w.blocks(self.x.type), self.positions, WARP // HALF
         block, position, half = self.w.indices(number, extents)
-        return Images(block, position, lambda step: half * HALF + step)
+        return Images(block, position, half * HALF)
 
     def element(self, node: Node, images: Images, step: Expr, *index: Expr) -> Element:
         """Of x or dy in an image, by its index along axis 1 and so on."""
-        lane = images.lane(step)
+        lane = images.first + step
         valid = (images.block * WARP + lane < self.count,) if self.count % WARP else ()
         return Element(self.w.buffers[node], (images.block, *index, lane), valid)
+
+    # ------------------------------------------------------------------------ columns
+
+    def block(self, place: Place, block: Expr) -> Expr:
+        """Which block of the result a product's block of columns is."""
+        return block
+
+    def owned(self, place: Place, output: Expr) -> tuple[Expr, ...]:
+        """What must hold for an output to be one of the product's."""
+        outputs = self.node.type.shape[0]
+        return (output < outputs,) if outputs % WARP else ()
+
+    def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
+        return self.owned(place, self.block(place, block) * WARP + self.w.lane)
+
+    def columns(self, place: Place, images: Images, *pixel: Expr) -> Column:
+        """The elements of dy at one of its pixels."""
+
+        def column(step: Expr, block: Expr, lane: Expr) -> Element:
+            output = self.block(place, block) * WARP + lane
+            element = self.element(self.dy, images, step, output, *pixel)
+            return element.when(*self.owned(place, output))
+
+        return column

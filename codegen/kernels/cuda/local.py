@@ -3,8 +3,12 @@
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward
-from codegen.kernels.cuda.correlation import Correlation, Met, Pixel
+from codegen.kernels.cuda.conv_dw import TapRows
+from codegen.kernels.cuda.correlation import Correlation, Met, Pair, Pixel
+from codegen.kernels.cuda.images import HALF
+from codegen.kernels.cuda.product import Chunk
 from codegen.kernels.cuda.stage import Run
+from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP, Built
 from codegen.kernels.epilogue import anchor
 from codegen.loops import Expr
@@ -22,6 +26,12 @@ def local_dx(region: Graph, target: Cuda) -> Built | str:
     """The kernel of a locally connected layer's data gradient and what follows it."""
     node = anchor(region, "local_dx")
     return node if isinstance(node, str) else _LocalDx(region, target, node).build()
+
+
+def local_dw(region: Graph, target: Cuda) -> Built | str:
+    """The kernel of a local layer's weight gradient and what follows it."""
+    node = anchor(region, "local_dw")
+    return node if isinstance(node, str) else _LocalDw(region, target, node).build()
 
 
 class _Local(Correlation):
@@ -50,3 +60,23 @@ class _LocalDx(Correlation):
     def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
         block, lane = tirx.truncdiv(met.map, WARP), tirx.truncmod(met.map, WARP)
         return block, *met.pixel, row, *met.tap, lane
+
+
+class _LocalDw(TapRows[Pair]):
+    """dw [maps, H, W, channels, kh, kw]; every pixel of dy has its own."""
+
+    def size(self) -> Size:
+        channels, height, width = self.taps
+        products, blocks = self.down.results * self.across.results, self.w.blocks(self.node.type)
+        return Size(products, channels * height * width, blocks, self.most, HALF)
+
+    def place(self, product: Expr) -> Pair:
+        y, x = self.w.indices(product, (self.down.results, self.across.results))
+        return y, x
+
+    def chunk(self, place: Pair, number: Expr) -> Chunk:
+        images = self.images(number)
+        return Chunk(self.rows(images, place), self.columns(place, images, *place))
+
+    def result(self, place: Pair, row: Expr, block: Expr) -> tuple[Expr, ...]:
+        return block, *place, *self.w.indices(row, self.taps)

@@ -28,7 +28,7 @@ def pooled(groups: Groups, group: Group, after: Group) -> bool:
     pool = _pool(groups, group, after)
     if pool is None:
         return False
-    computed, pixels = groups.computed(group), _Pixels(pool)
+    computed, pixels = groups.computed(group), Pixels(pool)
     has_norm = any(node.op in norm.RULES for node in computed)
     maps, reach = (norm.together(computed), norm.reach(computed)) if has_norm else ([1], 0)
     layout = best(after.shape, pixels.under, maps, reach=reach)
@@ -40,7 +40,8 @@ def pooled(groups: Groups, group: Group, after: Group) -> bool:
 
 def _pool(groups: Groups, group: Group, after: Group) -> Node | None:
     """The pool that the second group is about, if all that it reads of the first goes there."""
-    if group.maker or after.maker or group.commits:
+    # Blocks overlap in the first group: none may change what another one reads.
+    if group.maker or after.maker or group.commits or after.commits:
         return None
     readers = [
         (node, x)
@@ -55,7 +56,7 @@ def _pool(groups: Groups, group: Group, after: Group) -> Node | None:
     return pool if pool.op in ("max_pool", "avg_pool") and fits else None
 
 
-class _Pixels:
+class Pixels:
     """What lies under the windows of a patch: between patches, every pixel has one owner."""
 
     def __init__(self, pool: Node) -> None:
@@ -77,7 +78,7 @@ class _Pixels:
 
 
 def _launch(
-    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, _Pixels]
+    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, Pixels]
 ) -> None:
     w, (group, after), x = groups.writer, both, pool.inputs[0]
     places, places_after = groups.reserve(group, {pool}), groups.reserve(after)
@@ -99,7 +100,7 @@ def _launch(
     w.places |= places | places_after
 
 
-def _is_owned(patch: Patch, pixels: _Pixels, row: Expr, column: Expr) -> Expr:
+def _is_owned(patch: Patch, pixels: Pixels, row: Expr, column: Expr) -> Expr:
     (_, bottom), (_, right) = patch.results
     return tirx.all(row < pixels.owned(0, bottom), column < pixels.owned(1, right))
 

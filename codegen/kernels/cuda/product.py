@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from tvm import tirx
 
-from codegen.kernels.cuda.stage import Element, Run, Stage, when
+from codegen.kernels.cuda.stage import At, Element, Run, Stage, when
 from codegen.kernels.cuda.sums import Sums
 from codegen.kernels.cuda.tile import ROWS, Size, Tile, best_tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
@@ -28,12 +28,16 @@ Place = TypeVar("Place")
 """Where one of the products lies, such as its group and its pixel."""
 
 
+Column = Callable[[Expr, Expr, Expr], Element]
+"""The factor at a step of a chunk, for a block of columns and a lane in it."""
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """Some steps of a sum: the factors of a row at a step, and of a lane of a block of columns."""
+    """Some steps of a sum: the factors of rows and of columns."""
 
-    row: Callable[[Expr, Expr], Element]
-    column: Callable[[Expr, Expr, Expr], Element]
+    row: At
+    column: Column
 
 
 class Product(Generic[Place]):
@@ -133,6 +137,8 @@ class Product(Generic[Place]):
         total = self.chunks(place)
         begin = w.fixed(tirx.truncdiv(part * total, tile.parts))
         end = w.fixed(tirx.truncdiv((part + 1) * total, tile.parts))
+        # One buffer: the next chunk waits in registers. Two would save no barrier, as TVM puts one
+        # between reading an array and writing it, whatever the indices.
         with w.serial(end - begin + 1) as i:
             number = begin + i
             with w.when(number < end):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 
-from codegen.kernels.cuda import copy, norm, spatial_norm, window
+from codegen.kernels.cuda import norm, spatial_norm, window
 from codegen.kernels.cuda.groups import Groups
 from codegen.kernels.cuda.pooled import pooled, unpooled
 from codegen.kernels.cuda.position import Column
@@ -19,7 +19,7 @@ from codegen.targets import Cuda
 from ir.graph import Graph
 from ir.type import DType
 
-_SINGLE = {*window.RULES, *spatial_norm.RULES, *spatial_norm.MAKERS, *copy.RULES}
+_LOOPS = {*window.RULES, *spatial_norm.RULES, *spatial_norm.MAKERS}
 _AHEAD = 4  # neighbours whose operands a thread loads at once
 
 
@@ -76,6 +76,6 @@ def _neighbours(groups: Groups, group: Group) -> int:
     computed = groups.computed(group)
     if any(node.op in norm.RULES for node in computed):
         return max(norm.together(computed))
-    if len(group.shape) < 2 or any(node.op in _SINGLE for node in computed):
+    if len(group.shape) < 2 or any(node.op in _LOOPS for node in computed):
         return 1
     return max(n for n in range(1, _AHEAD + 1) if group.shape[1] % n == 0)

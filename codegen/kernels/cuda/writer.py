@@ -145,7 +145,7 @@ class Writer(writer.Writer):
         return lambda lane: kept(lane)
 
     def fixed(self, value: Expr) -> Expr:
-        """An integer, computed here and only once: TVM puts that of a `let` in place of its uses."""
+        """An integer in a register: TVM would put what a `let` stands for in place of each use."""
         return self.held(lambda lane: value, "int32")(self.lane)
 
     def built(self, *, noalias: bool = False) -> Built:

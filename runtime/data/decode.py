@@ -1,0 +1,127 @@
+"""An image file as pixels, or the reason why it is refused; nothing that is broken is mended.
+
+Taken are JPEG and PNG, turned as EXIF says (EXIF that cannot be read is ignored). Grey becomes
+three equal colours; of 16 bits the upper 8 count; what is transparent shows white; CMYK goes
+through Pillow's formula, without a profile. Of a JPEG of several pictures the first is taken.
+"""
+
+import re
+import warnings
+from io import BytesIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from ir.command import DataError
+from ir.plan import one_line
+from runtime.data.resize import Pixels, square
+
+MOST_PIXELS = 64_000_000
+FORMATS = ("JPEG", "PNG")
+
+_FILLER = b"\x5a" * 64  # bits of an entropy-coded scan that say something for most code tables
+_MARKER = re.compile(rb"\xff+(?=[\x01-\xfe])")  # behind a scan's data; FF 00 belongs to the data
+_SCAN = 0xDA
+
+
+class Refused(DataError):
+    """Why an image cannot be used; its name is for the caller to add."""
+
+
+def decode(data: bytes, size: int) -> Pixels:
+    """The middle of an image file as u8[3,size,size], its shorter side brought to `size`.
+
+    Raises Refused for anything but one whole, still image of at most 64 million pixels.
+    """
+    pixels = square(_colours(_upright(_loaded(data))), size)
+    if len(pixels) == 3:
+        return pixels
+    through = 255 - pixels[3]
+    white: Pixels = np.minimum(pixels[:3], 255 - through) + through
+    return white
+
+
+def _loaded(data: bytes) -> Image.Image:
+    if not data:
+        raise Refused("is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about EXIF and palettes; damage raises
+            if data.startswith(b"\x89PNG"):
+                Image.open(BytesIO(data), formats=FORMATS).verify()  # its checksums
+            image = _opened(data)
+            starved = data.startswith(b"\xff\xd8") and _doubtful(image) and _starved(data, image)
+    except (Refused, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise Refused("is no JPEG or PNG image") from None
+    except Image.DecompressionBombError:
+        raise Refused(f"has more than {MOST_PIXELS:,} pixels") from None
+    except Exception as error:  # Pillow's readers raise whatever damage makes them stumble over
+        raise Refused(f"cannot be decoded: {one_line(str(error) or repr(error))}") from None
+    if starved:
+        raise Refused("ends early: a part of the picture is missing")
+    return image
+
+
+def _opened(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MOST_PIXELS:
+        raise Refused(f"has {image.width}x{image.height} pixels, expected up to {MOST_PIXELS:,}")
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        raise Refused("is animated, expected one picture")
+    image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return image if turn == 1 else ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # as above; the picture itself is whole
+        return image
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """RGB, or red, green and blue times alpha with alpha, where something is transparent."""
+    if image.has_transparency_data:
+        return image.convert("RGBA").convert("RGBa")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+# ------------------------------------------------------------------- JPEGs that end early
+
+
+def _doubtful(image: Image.Image) -> bool:
+    """Whether the last pixel is what libjpeg makes of a block for which no data are left.
+
+    Progressive images, which are rare, are always doubtful: they end in a blur instead.
+    """
+    corner = image.crop((image.width - 1, image.height - 1, *image.size))
+    return "progressive" in image.info or bool(np.isin(np.asarray(corner), (127, 128)).all())
+
+
+def _starved(data: bytes, image: Image.Image) -> bool:
+    """Whether more data at the end of each scan would change the picture.
+
+    libjpeg fills up with grey in silence; a complete scan makes it ignore what follows.
+    """
+    start = _first_scan(data)
+    longer = data[:start] + _MARKER.sub(lambda found: _FILLER + found[0], data[start:])
+    return _opened(longer).tobytes() != image.tobytes()
+
+
+def _first_scan(data: bytes) -> int:
+    """Where the first entropy-coded data begin, found by the lengths of the segments before."""
+    place = 2
+    while True:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        place += 2 + length
+        if marker == _SCAN:
+            return place

@@ -1,0 +1,65 @@
+"""Class folders: each subfolder is a class, and all files in it and below are its images.
+
+Where there are a folder `train` and a folder `val` or `validation`, these hold the class folders of
+the two parts. Names that begin with a dot are passed over.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ir.command import DataError
+from runtime.data.sources.listing import Item, Listing, gather
+from runtime.data.sources.source import Source, cannot_read
+
+VALIDATION = ("val", "validation")
+
+
+def opened(root: Path) -> Source:
+    """Raises DataError for a source without classes, and for a class without files."""
+    inside = _folders(root)
+    second = [name for name in VALIDATION if name in inside]
+    if "train" not in inside or not second:
+        return Source("class folders", tuple(inside), _listing(root, inside))
+    classes = _folders(root / "train")
+    unknown = [name for name in _folders(root / second[0]) if name not in classes]
+    if unknown:
+        raise DataError(f"{root / second[0] / unknown[0]}: no class of {root / 'train'}")
+    return Source(
+        about="class folders for training and validation",
+        classes=tuple(classes),
+        train=_listing(root / "train", classes),
+        validation=_listing(root / second[0], classes, every=False),
+    )
+
+
+def _folders(root: Path) -> list[str]:
+    """The names of the folders in a folder, sorted."""
+    try:
+        with os.scandir(root) as entries:
+            found = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise cannot_read(root, error) from error
+    if not found:
+        raise DataError(f"{root}: has no class folders; expected one for each class")
+    return found
+
+
+def _listing(root: Path, classes: list[str], *, every: bool = True) -> Listing:
+    """All files; with `every` each class must have one."""
+    found = gather(_items(root, classes), root)
+    empty = set(range(len(classes))) - set(found.labels.tolist())
+    if every and empty:
+        raise DataError(f"{root / classes[min(empty)]}: is a class without files")
+    return found
+
+
+def _items(root: Path, classes: list[str]) -> Iterator[Item]:
+    def fail(error: OSError) -> None:
+        raise cannot_read(Path(error.filename), error)
+
+    for label, name in enumerate(classes):
+        for folder, inner, files in os.walk(root / name, onerror=fail):
+            inner[:] = [each for each in inner if not each.startswith(".")]
+            below = os.path.relpath(folder, root)
+            yield from (Item(f"{below}/{f}", label) for f in files if not f.startswith("."))
