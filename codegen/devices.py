@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ir.command import Error
 from passes.context import MOST
-from runtime.cuda.driver import LIBRARY, Driver, gpus
+from runtime.cuda.calls import LIBRARY
+from runtime.cuda.driver import Driver, gpus
 
 if TYPE_CHECKING:
     # It imports the compiler, which takes a second.

@@ -10,7 +10,7 @@ import pytest
 
 from ir import optional
 from ir.command import Error, Exit
-from runtime.cuda import driver as module
+from runtime.cuda import calls, driver
 from runtime.cuda.cubins import choose
 from runtime.cuda.driver import Driver, Gpu, gpus
 from runtime.fit import DoesNotFit
@@ -21,6 +21,7 @@ class Status(IntEnum):
     OUT_OF_MEMORY = 2
     NO_DEVICE = 100
     ILLEGAL_ADDRESS = 700
+    ALREADY_ENABLED = 704
 
 
 WORDS = {
@@ -82,7 +83,7 @@ class Cuda:
 
 
 def made_with(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> Driver:
-    monkeypatch.setattr(module, "optional", lambda name, extra: cuda)
+    monkeypatch.setattr(calls, "optional", lambda name, extra: cuda)
     return Driver()
 
 
@@ -110,7 +111,7 @@ def use_everything(driver: Driver) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     cuda = Cuda()
     use_everything(made_with(cuda, monkeypatch))
     return cuda.calls  # type: ignore[return-value]
@@ -119,27 +120,28 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, tuple[Any
 # ---------------------------------------------------------------------------------- calls
 
 
-def test_every_call_is_one_that_cuda_has(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+def test_every_call_is_one_that_cuda_has(noted: list[tuple[str, tuple[Any, ...]]]) -> None:
     real = pytest.importorskip("cuda.bindings.driver", reason="the extra 'cuda' is not installed")
-    for name, arguments in calls:
+    for name, arguments in noted:
         signature = getattr(real, name).__doc__.partition("\n")[0]
         parameters = signature[signature.index("(") + 1 : -1]
         assert len(arguments) == len(parameters.split(",") if parameters else ()), signature
     for attribute in vars(ATTRIBUTES):
         assert hasattr(real.CUdevice_attribute, attribute)
-    assert real.CUresult.CUDA_ERROR_OUT_OF_MEMORY == module.OUT_OF_MEMORY
-    assert real.CUstream_flags.CU_STREAM_NON_BLOCKING == module.NON_BLOCKING
-    assert real.CUevent_flags.CU_EVENT_DISABLE_TIMING == module.NO_TIMING
-    assert real.CU_MEMHOSTALLOC_PORTABLE == module.PORTABLE
+    assert real.CUresult.CUDA_ERROR_OUT_OF_MEMORY == calls.OUT_OF_MEMORY
+    already = real.CUresult.CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED
+    assert already == driver.ALREADY_ENABLED
+    assert real.CUstream_flags.CU_STREAM_NON_BLOCKING == driver.NON_BLOCKING
+    assert real.CUevent_flags.CU_EVENT_DISABLE_TIMING == driver.NO_TIMING
+    assert real.CU_MEMHOSTALLOC_PORTABLE == driver.PORTABLE
     mode = real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     assert mode == Cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 
-def test_what_is_made_is_given_back(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
-    names = [name for name, _ in calls]
+def test_what_is_made_is_given_back(noted: list[tuple[str, tuple[Any, ...]]]) -> None:
+    names = [name for name, _ in noted]
     pairs = {
         "cuDevicePrimaryCtxRetain": "cuDevicePrimaryCtxRelease",
-        "cuCtxEnablePeerAccess": "cuCtxDisablePeerAccess",
         "cuMemAlloc": "cuMemFree",
         "cuMemHostAlloc": "cuMemFreeHost",
         "cuModuleLoadData": "cuModuleUnload",
@@ -181,7 +183,7 @@ def test_gpus_are_told_by_name_and_architecture(
     monkeypatch: pytest.MonkeyPatch, minor: int, arch: str
 ) -> None:
     monkeypatch.setitem(CAPABILITY, "minor", minor)
-    monkeypatch.setattr(module, "optional", lambda name, extra: Cuda())
+    monkeypatch.setattr(calls, "optional", lambda name, extra: Cuda())
     assert gpus() == [Gpu("NVIDIA H200", arch)] * 2
 
 
@@ -235,6 +237,14 @@ def test_no_driver_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus() == []
 
 
+def test_gpus_may_reach_each_other_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(cuCtxEnablePeerAccess=Status.ALREADY_ENABLED)
+    made = made_with(cuda, monkeypatch)
+    for gpu in (0, 1):
+        made.open(gpu)
+    assert made.share(0, 1)
+
+
 def test_a_missing_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named '{name}'")
@@ -246,7 +256,7 @@ def test_a_missing_package_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Error, match="cuda:2 does not exist: this machine has 2 GPUs"):
+    with pytest.raises(Error, match=r"cuda:2 does not exist; expected .*: cuda:0, cuda:1"):
         made_with(Cuda(), monkeypatch).open(2)
 
 

@@ -5,27 +5,20 @@ their number, device memory by addresses.
 """
 
 import ctypes
-import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ir.command import Error
-from ir.optional import optional
-from runtime.fit import DoesNotFit
+from runtime.cuda.calls import Calls
 from runtime.memory import Bytes
 
-OLDEST = 13000
-"""Of CUDA's version as the driver tells it; it comes with driver 580."""
-
-OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
+ALREADY_ENABLED = 704  # CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED
 PORTABLE = 1  # CU_MEMHOSTALLOC_PORTABLE: pinned for all GPUs
-LIBRARY = "libcuda.so.1"
 
 Extents = tuple[int, int, int]
 
@@ -87,22 +80,12 @@ class Driver:
 
     def __init__(self) -> None:
         """Raises Error without the package, without a driver, and for one that is too old."""
-        self._cuda = optional("cuda.bindings.driver", extra="cuda")
-        self._made = ExitStack()
+        self._call = Calls()
         self._contexts: dict[int, Any] = {}
-        # Loading at the first launch would stop all streams, and may not happen in a capture.
-        os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
-        found = self._version()
-        if found < OLDEST:
-            raise Error(
-                f"the NVIDIA driver is too old: it supports CUDA {_shown(found)}, "
-                f"expected {_shown(OLDEST)} or newer, as driver 580 does"
-            )
-        self._call("cuInit", 0)
 
     def close(self) -> None:
         """Let go of everything, the last made first."""
-        self._made.close()
+        self._call.close()
 
     # ---------------------------------------------------------------------------- GPUs
 
@@ -114,7 +97,7 @@ class Driver:
         """What a GPU is."""
         device = self._call("cuDeviceGet", number)
         name = self._call("cuDeviceGetName", 256, device).partition(b"\0")[0].decode()
-        attributes = self._cuda.CUdevice_attribute
+        attributes = self._call.names.CUdevice_attribute
         major, minor = (
             int(self._call("cuDeviceGetAttribute", which, device))
             for which in (
@@ -127,10 +110,11 @@ class Driver:
     def open(self, gpu: int) -> None:
         """Get a GPU ready; all below needs it. Raises Error for one that does not exist."""
         if gpu >= self.count():
-            raise Error(f"cuda:{gpu} does not exist: this machine has {self.count()} GPUs, from 0")
+            known = ", ".join(f"cuda:{number}" for number in range(self.count())) or "none"
+            raise Error(f"cuda:{gpu} does not exist; expected one of this machine's GPUs: {known}")
         device = self._call("cuDeviceGet", gpu)
         self._contexts[gpu] = self._call("cuDevicePrimaryCtxRetain", device)
-        self._later("cuDevicePrimaryCtxRelease", device)
+        self._call.later("cuDevicePrimaryCtxRelease", device)
 
     def free(self, gpu: int) -> int:
         """Bytes that a GPU has left."""
@@ -145,8 +129,9 @@ class Driver:
                 return False
         for one, two in ((gpu, other), (other, gpu)):
             self._use(one)
-            self._call("cuCtxEnablePeerAccess", self._contexts[two], 0)
-            self._later("cuCtxDisablePeerAccess", self._contexts[two], gpu=one)
+            # Others in this process may have done so; it stays as long as the context.
+            peer = self._contexts[two]
+            self._call("cuCtxEnablePeerAccess", peer, 0, allowed=ALREADY_ENABLED)
         return True
 
     def synchronise(self, gpu: int) -> None:
@@ -161,7 +146,7 @@ class Driver:
         self._use(gpu)
         size = max(size, 1)
         address = int(self._call("cuMemAlloc", size))
-        self._later("cuMemFree", address, gpu=gpu)
+        self._call.later("cuMemFree", address, context=self._contexts[gpu])
         self._call("cuMemsetD8", address, 0, size)
         self.synchronise(gpu)
         return address
@@ -173,7 +158,7 @@ class Driver:
         """
         self._use(gpu)
         address = int(self._call("cuMemHostAlloc", max(size, 1), PORTABLE))
-        self._later("cuMemFreeHost", address, gpu=gpu)
+        self._call.later("cuMemFreeHost", address, context=self._contexts[gpu])
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def upload(self, target: int, source: Bytes, stream: Stream) -> None:
@@ -198,7 +183,7 @@ class Driver:
         """Functions of a cubin, ready on a GPU."""
         self._use(gpu)
         module = self._call("cuModuleLoadData", np.frombuffer(image, np.uint8).ctypes.data)
-        self._later("cuModuleUnload", module, gpu=gpu)
+        self._call.later("cuModuleUnload", module, context=self._contexts[gpu])
         return {
             symbol: Function(gpu, self._call("cuModuleGetFunction", module, symbol.encode()))
             for symbol in symbols
@@ -233,14 +218,14 @@ class Driver:
         """A new stream, which waits for no other by itself."""
         self._use(gpu)
         handle = self._call("cuStreamCreate", NON_BLOCKING)
-        self._later("cuStreamDestroy", handle, gpu=gpu)
+        self._call.later("cuStreamDestroy", handle, context=self._contexts[gpu])
         return Stream(gpu, handle)
 
     def event(self, gpu: int, *, timed: bool = False) -> Event:
         """A new event, to be recorded any number of times."""
         self._use(gpu)
         handle = self._call("cuEventCreate", 0 if timed else NO_TIMING)
-        self._later("cuEventDestroy", handle, gpu=gpu)
+        self._call.later("cuEventDestroy", handle, context=self._contexts[gpu])
         return Event(gpu, handle)
 
     def record(self, event: Event, stream: Stream) -> None:
@@ -268,7 +253,7 @@ class Driver:
     def begin_capture(self, stream: Stream) -> None:
         """Note what follows in a stream, and in those that wait for it, instead of doing it."""
         self._use(stream.gpu)
-        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        mode = self._call.names.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", stream.handle, mode)
 
     def end_capture(self, stream: Stream) -> Graph:
@@ -277,7 +262,7 @@ class Driver:
         noted = self._call("cuStreamEndCapture", stream.handle)
         handle = self._call("cuGraphInstantiate", noted, 0)
         self._call("cuGraphDestroy", noted)
-        self._later("cuGraphExecDestroy", handle, gpu=stream.gpu)
+        self._call.later("cuGraphExecDestroy", handle, context=self._contexts[stream.gpu])
         return Graph(handle)
 
     def replay(self, graph: Graph, stream: Stream) -> None:
@@ -285,41 +270,5 @@ class Driver:
         self._use(stream.gpu)
         self._call("cuGraphLaunch", graph.handle, stream.handle)
 
-    # --------------------------------------------------------------------------- calls
-
     def _use(self, gpu: int) -> None:
         self._call("cuCtxSetCurrent", self._contexts[gpu])
-
-    def _version(self) -> int:
-        try:
-            return int(self._call("cuDriverGetVersion"))
-        except RuntimeError as error:
-            raise Error(f"no NVIDIA driver: {LIBRARY} cannot be loaded; install one") from error
-
-    def _call(self, name: str, *arguments: object) -> Any:
-        """What a function of the driver returns beside its status: one value, or a list."""
-        status, *values = getattr(self._cuda, name)(*arguments)
-        if int(status):
-            raise self._refusal(name, status)
-        return values[0] if len(values) == 1 else values
-
-    def _refusal(self, name: str, status: Any) -> Error:
-        _, short = self._cuda.cuGetErrorName(status)
-        _, text = self._cuda.cuGetErrorString(status)
-        kind = DoesNotFit if int(status) == OUT_OF_MEMORY else Error
-        known = short and text
-        return kind(f"{name}: {f'{short.decode()}: {text.decode()}' if known else int(status)}")
-
-    def _later(self, name: str, *arguments: object, gpu: int | None = None) -> None:
-        """Call a function when all is over; what fails then is not worth a word."""
-
-        def call() -> None:
-            if gpu is not None:
-                self._cuda.cuCtxSetCurrent(self._contexts[gpu])
-            getattr(self._cuda, name)(*arguments)
-
-        self._made.callback(call)
-
-
-def _shown(version: int) -> str:
-    return f"{version // 1000}.{version % 1000 // 10}"

@@ -14,11 +14,23 @@ Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
+class Statistics:
+    """The mean of each pixel f32[3,size,size], and how colours vary together [3,3]."""
+
+    mean: npt.NDArray[np.float32]
+    covariance: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
-    """Labels i32[count], and a function that reads the images u8[n,3,size,size] at n indices."""
+    """Labels i32[count], and a function that reads the images u8[n,3,size,size] at n indices.
+
+    `statistics` are of all its images, where they are known without reading these.
+    """
 
     labels: Labels
     read: Callable[[Indices], Images]
+    statistics: Statistics | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +47,10 @@ class Suits:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images of one size in two parts that share none, and how to learn them."""
+    """Images of one size in two parts that share none, and how to learn them.
+
+    `names` are those of the classes, where they have any.
+    """
 
     name: str
     about: str
@@ -44,3 +59,4 @@ class Dataset:
     validation: Part
     suits: Suits
     recipe: Recipe
+    names: tuple[str, ...] = ()

@@ -30,15 +30,14 @@ class _Images:
         self.w, self.node, self.number = w, node, number
         self.logits = node.inputs[0]
         self.classes = self.logits.type.shape[1]
-        self.valid = w.valid_lanes(self.logits, number)
         self.block = Block(w, warps, warp)
 
     def label(self) -> Lane:
-        """The class; -1 where there is none, in padding too."""
+        """The class; -1 for a number that is none."""
 
         def label(lane: Expr) -> Expr:
             value = self.w.load(self.node.inputs[1], self.number, lane)
-            inside = tirx.all(lane < self.valid, value >= 0, value < self.classes)
+            inside = tirx.all(value >= 0, value < self.classes)
             return tirx.Select(inside, value, -1)
 
         return self.w.held(label, "int32")

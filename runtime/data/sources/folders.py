@@ -20,16 +20,17 @@ def opened(root: Path) -> Source:
     inside = _folders(root)
     second = [name for name in VALIDATION if name in inside]
     if "train" not in inside or not second:
-        return Source("class folders", tuple(inside), _listing(root, inside))
-    classes = _folders(root / "train")
-    unknown = [name for name in _folders(root / second[0]) if name not in classes]
+        return Source("class folders", tuple(inside), _listing(root, root, inside))
+    train, validation = root / "train", root / second[0]
+    classes = _folders(train)
+    unknown = [name for name in _folders(validation) if name not in classes]
     if unknown:
-        raise DataError(f"{root / second[0] / unknown[0]}: no class of {root / 'train'}")
+        raise DataError(f"{validation / unknown[0]}: is no class of {train}")
     return Source(
         about="class folders for training and validation",
         classes=tuple(classes),
-        train=_listing(root / "train", classes),
-        validation=_listing(root / second[0], classes, every=False),
+        train=_listing(root, train, classes),
+        validation=gather(_items(root, validation, classes), root),
     )
 
 
@@ -45,21 +46,23 @@ def _folders(root: Path) -> list[str]:
     return found
 
 
-def _listing(root: Path, classes: list[str], *, every: bool = True) -> Listing:
-    """All files; with `every` each class must have one."""
-    found = gather(_items(root, classes), root)
+def _listing(root: Path, part: Path, classes: list[str]) -> Listing:
+    """All files of the classes in a part; each class must have one."""
+    found = gather(_items(root, part, classes), root)
     empty = set(range(len(classes))) - set(found.labels.tolist())
-    if every and empty:
-        raise DataError(f"{root / classes[min(empty)]}: is a class without files")
+    if empty:
+        raise DataError(f"{part / classes[min(empty)]}: is a class without files")
     return found
 
 
-def _items(root: Path, classes: list[str]) -> Iterator[Item]:
+def _items(root: Path, part: Path, classes: list[str]) -> Iterator[Item]:
     def fail(error: OSError) -> None:
         raise cannot_read(Path(error.filename), error)
 
     for label, name in enumerate(classes):
-        for folder, inner, files in os.walk(root / name, onerror=fail):
+        if not (part / name).is_dir():
+            continue  # in validation
+        for folder, inner, files in os.walk(part / name, onerror=fail):
             inner[:] = [each for each in inner if not each.startswith(".")]
             below = os.path.relpath(folder, root)
             yield from (Item(f"{below}/{f}", label) for f in files if not f.startswith("."))

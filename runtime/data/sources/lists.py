@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ir.command import DataError
 from runtime.data.sources.listing import Item, Listing, gather
-from runtime.data.sources.source import Source, cannot_read
+from runtime.data.sources.source import Source, text
 
 TRAIN, VALIDATION = "train.txt", "val.txt"
 MOST_CLASSES = 100_000
@@ -24,7 +24,7 @@ def opened(path: Path) -> Source:
         return Source("list file", classes, _listing(path.parent, lines, classes))
     train, validation = _lines(path / TRAIN), _lines(path / VALIDATION)
     classes = _classes(path / TRAIN, train)
-    unknown = {label for _, label in validation} - {_key(name) for name in classes}
+    unknown = {label for _, label in validation} - set(classes)
     if unknown:
         raise DataError(f"{path / VALIDATION}: label {min(unknown)!r} is not in {TRAIN}")
     return Source(
@@ -36,35 +36,27 @@ def opened(path: Path) -> Source:
 
 
 def _lines(path: Path) -> _Lines:
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; expected a list") from error
     found: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        image, _, label = line.strip().rpartition(" ")
-        if not image.strip():
-            raise DataError(f"{path}:{number}: expected a path and a label")
-        if image.strip() in found:
-            raise DataError(f"{path}:{number}: {image.strip()} is listed twice")
-        found[image.strip()] = _key(label)
+    for place, line in text(path):
+        *image, label = line.rsplit(maxsplit=1)
+        if not image:
+            raise DataError(f"{place}: expected a path and a label")
+        if image[0] in found:
+            raise DataError(f"{place}: {image[0]} is listed twice")
+        found[image[0]] = _key(label)
+    if not found:
+        raise DataError(f"{path}: is empty; expected lines of a path and a label")
     return list(found.items())
 
 
 def _key(label: str) -> str:
     """A label without leading zeros, where it is a number."""
-    return str(int(label)) if label.isascii() and label.isdigit() else label
+    return str(int(label)) if label.isdecimal() else label
 
 
 def _classes(path: Path, lines: _Lines) -> tuple[str, ...]:
-    if not lines:
-        raise DataError(f"{path}: is empty; expected lines of a path and a label")
     labels = {label for _, label in lines}
-    if not all(label.isascii() and label.isdigit() for label in labels):
+    if not all(label.isdecimal() for label in labels):
         return tuple(sorted(labels))
     last = max(map(int, labels))
     if last >= MOST_CLASSES:

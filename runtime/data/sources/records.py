@@ -7,7 +7,7 @@ import numpy as np
 
 from ir.command import DataError
 from runtime.data.sources.listing import Item, Listing, gather
-from runtime.data.sources.source import Source, cannot_read
+from runtime.data.sources.source import Source, cannot_read, text
 
 TRAIN, VALIDATION, NAMES = "data_batch_*.bin", "test_batch.bin", "batches.meta.txt"
 SIDE = 32
@@ -17,24 +17,14 @@ RECORD = 1 + PIXELS
 
 def opened(root: Path) -> Source:
     """Raises DataError for a file that is cut, and for a label without a name."""
-    classes = _names(root / NAMES)
+    classes = tuple(line for _, line in text(root / NAMES))
     return Source(
         about="records of 3x32x32 pixels",
         classes=classes,
         train=_listing(sorted(root.glob(TRAIN)), len(classes)),
         validation=_listing([root / VALIDATION], len(classes)),
-        size=SIDE,
-        pixels=True,
+        pixels=SIDE,
     )
-
-
-def _names(path: Path) -> tuple[str, ...]:
-    try:
-        return tuple(path.read_text("utf-8").split())
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8; expected the names of the classes") from error
 
 
 def _listing(paths: list[Path], classes: int) -> Listing:

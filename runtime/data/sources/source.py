@@ -1,5 +1,6 @@
-"""What the reader of a source returns."""
+"""What the reader of a source returns, and how its texts are read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,35 @@ SIZE = 256  # of stored images, as in the paper
 class Source:
     """Classes and items; `validation` is None where a part of `train` is to be split off.
 
-    Items are image files or, where `pixels` says so, u8[3,size,size] without a header.
+    Items are image files or, where `pixels` says their side, u8[3,pixels,pixels] without a header.
     """
 
     about: str
     classes: tuple[str, ...]
     train: Listing
     validation: Listing | None = None
-    size: int = SIZE
-    pixels: bool = False
+    pixels: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Of the stored images, unless one is asked for."""
+        return self.pixels or SIZE
+
+
+def text(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a file that are not blank, each behind its place, `file:line`.
+
+    Raises DataError when the file cannot be read or is not UTF-8.
+    """
+    try:
+        lines = path.read_text("utf-8").split("\n")
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; expected text") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{path}:{number}", line.strip()
 
 
 def cannot_read(path: Path, error: OSError) -> DataError:
