@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --fork-strate
 
 .SILENT:
 .DELETE_ON_ERROR:
-.PHONY: help setup cuda train test test-all test-torch lint types format lock clean
+.PHONY: help setup cuda train test test-all test-torch test-gpu gpu-bundle lint types format lock clean
 
 help:        ## this list
 	sed -n 's/^\([a-z-]*\): .*## /  make \1	/p' Makefile | expand -t 20
@@ -38,6 +38,13 @@ test-all: setup lint types  ## the same with every case
 
 test-torch: .venv/torch  ## the comparisons with PyTorch, which is installed for them
 	$(BIN)/pytest -m torch
+
+test-gpu: cuda  ## build for this machine's GPU and test there: kernels, plans, PyTorch, sanitizer
+	$(BIN)/python -m tests.gpu.build $(RUN)/gpu
+	$(BIN)/pytest tests/gpu -m gpu --plans $(RUN)/gpu
+
+gpu-bundle: cuda  ## pack these tests and the benchmark for a GPU machine without network
+	$(BIN)/python -m benchmarks.bundle $(RUN)/gpu-bundle
 
 lint: setup  ## ruff: rules and format
 	$(BIN)/ruff check --quiet

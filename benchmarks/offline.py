@@ -72,11 +72,20 @@ def _options() -> argparse.Namespace:
 
 
 def _environment(site: Path) -> dict[str, str]:
-    """With the bundle in the path, and of its wheels those that this Python lacks."""
+    """With the bundle in the path, and of its wheels those that this Python lacks.
+
+    Ends the program where it lacks one that is for another Python.
+    """
     for wheel in sorted((ROOT / "wheels").glob("*.whl")):
         name, *_, python, abi, _ = wheel.stem.split("-")
-        if _suits(python, abi) and not _installed(name):
-            zipfile.ZipFile(wheel).extractall(site)
+        if _installed(name):
+            continue
+        if not _suits(python, abi):
+            sys.exit(
+                f"error: {name} is not installed, and {wheel.name} is not for this Python "
+                f"{platform.python_version()}; pack the bundle with --python"
+            )
+        zipfile.ZipFile(wheel).extractall(site)
     path = [str(ROOT), str(site), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,

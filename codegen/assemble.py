@@ -29,13 +29,15 @@ RUNTIME_LIBRARY = "lib/libtvm_runtime.so"
 @dataclass(frozen=True)
 class Options:
     """What to build for: the physical device of each logical one, batches per update, the
-    machine. Without a cache every kernel is compiled afresh."""
+    machine; `keep` names what `evaluate` puts out beside the usual. Without a cache every kernel
+    is compiled afresh."""
 
     binding: tuple[str, ...]
     target: "Target"
     accumulate: int = 1
     cache: Cache | None = None
     watch: Watch = lambda name: quiet
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def assemble(network: Graph, options: Options) -> Assembled:
     """Build a plan. Raises Error for a network that no plan can be made of."""
     context = Context(len(options.binding), accumulate=options.accumulate, say=to_stderr)
     target = options.target
-    lowered = lower(network, context, target.layout, options.watch)
+    lowered = lower(network, context, target.layout, options.watch, options.keep)
     calls = {name: list(steps(graph, target.layout)) for name, graph in lowered.programs.items()}
     all_calls = [step for program in calls.values() for step in program if isinstance(step, Call)]
     keys = {call: key_of(call.region.graph, target) for call in all_calls}

@@ -29,7 +29,8 @@ def main() -> None:
     target = devices.target(kind, arch=options.arch, mcpu=options.mcpu, exact=options.exact)
     cache = None if options.no_cache else Cache(default_folder())
     watch = _watch(options.dump)
-    assembled = assemble(network, Options(binding, target, options.accumulate, cache, watch))
+    keep = tuple(filter(None, options.keep.split(",")))
+    assembled = assemble(network, Options(binding, target, options.accumulate, cache, watch, keep))
     publish(assembled.plan, path, assembled.files)
     for line in summary(assembled, len(os.sched_getaffinity(0))):
         print(line)
@@ -58,6 +59,7 @@ def _options() -> argparse.Namespace:
     )
     add("--arch", metavar="NAMES", help="of GPUs, such as sm_80,sm_90a (default: those here)")
     add("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
+    add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, such as relu1")
     add("--dump", metavar="DIR", help="write what every pass made")
     add("--exact", action="store_true", help="no kernels that trade accuracy for speed")
     add("--no-cache", action="store_true", help="compile every kernel afresh")

@@ -4,9 +4,10 @@ A training step is the program `train`, or `accumulate` and `apply` where a step
 batches; `evaluate` classifies. A network that cannot be trained gets `evaluate` only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from codegen.keep import keeping
 from codegen.layout import Blocked
 from codegen.steps import filled
 from ir.command import Error
@@ -32,15 +33,21 @@ class Lowered:
     lower_bounds: list[int]
 
 
-def lower(network: Graph, context: Context, layout: Blocked, watch: Watch) -> Lowered:
+def lower(
+    network: Graph, context: Context, layout: Blocked, watch: Watch, keep: Sequence[str] = ()
+) -> Lowered:
     """Plan all programs of a network, placed already or not, for values that lie so.
 
-    Raises Error for a network that is no forward program, needs more devices than there are, or
-    computes in another precision than f32.
+    `evaluate` also puts out the values named in `keep`. Raises Error for a network that is no
+    forward program, needs more devices than there are, or computes in another precision than f32,
+    and for a name that no value has.
     """
     _require_forward(network, context)
-    placed = network if network.devices() else run_passes(network, FRONT, context, watch("placed"))
-    trained, programs = _with_gradients(placed, context, watch("backward")), {}
+    placed = keeping(network, keep)
+    if not network.devices():
+        placed = run_passes(placed, FRONT, context, watch("placed"))
+    own = placed.replace(outputs=placed.outputs[: len(network.outputs)])
+    trained, programs = _with_gradients(own, context, watch("backward")), {}
     for name, passes in _programs(context).items():
         start = trained if "grad" in passes else placed
         if start is not None:

@@ -1,7 +1,8 @@
 """evaluate: the program that classifies without training, from the placed forward program.
 
-Dropout becomes the factor 1 - p (paper section 4.2), and the probabilities of every
-classification are put out beside the loss. Parameters keep their names and places.
+Dropout becomes the factor 1 - p (paper section 4.2). Beside the loss are put out, of every
+classification, `probabilities` and, if a dense layer makes the logits, what that layer reads as
+`penultimate`: the features of an image. Parameters keep their names and places.
 """
 
 from ir.graph import Graph, Names, Node, rewrite
@@ -14,12 +15,27 @@ def evaluate(graph: Graph, context: Context) -> Graph:
     expected = rewrite(graph, _expectation)
     names = Names(node.name for node in expected.nodes)
     logits = dict.fromkeys(n.inputs[0] for n in expected.nodes if n.op == "cross_entropy")
-    shares = [apply("softmax", z, name=names.fresh("probabilities")) for z in logits]
+    more = [apply("softmax", z, name=names.fresh("probabilities")) for z in logits]
+    layers = (_dense_before(z) for z in logits)
+    # A matrix flattened is a view of it: it takes a name, but neither memory nor time.
+    more += [
+        apply("flatten", layer.inputs[0], name=names.fresh("penultimate"))
+        for layer in layers
+        if layer is not None
+    ]
     return expected.replace(
         name=f"{graph.name}.evaluate",
-        nodes=(*expected.nodes, *shares),
-        outputs=(*expected.outputs, *shares),
+        nodes=(*expected.nodes, *more),
+        outputs=(*expected.outputs, *more),
     )
+
+
+def _dense_before(logits: Node) -> Node | None:
+    """The dense layer, or one piece of it, that logits come from."""
+    node = logits
+    while node.op in ("bias_add", "concat", "transfer"):
+        node = node.inputs[0]
+    return node if node.op == "dense" else None
 
 
 def _expectation(node: Node, inputs: tuple[Node, ...]) -> list[Node]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -21,19 +21,26 @@ import numpy as np
 from ir.command import Error
 from ir.plan import one_line, write_whole
 from runtime.packing import Array
+from runtime.rates import Errors
 from runtime.state import States
 
 _NAMES = {"float32": "F32", "uint8": "U8", "int32": "I32", "uint32": "U32"}
+_COUNTS = ("step", "epoch", "seed")
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _MOST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 @dataclass(frozen=True)
 class Counters:
-    """How far a run has come: steps and epochs done, and the seed it was started with."""
+    """How far a run has come: steps and epochs done, and the seed it was started with.
+
+    `errors` are the validation errors after each epoch, from which schedules follow.
+    """
 
     step: int
     epoch: int
     seed: int
+    errors: Errors = ()
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +57,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def save(path: Path, states: States, counters: Counters) -> None:
     """Write every state. Raises Error when that fails; an older file is then as it was."""
     metadata = {key: str(value) for key, value in asdict(counters).items()}
+    metadata["errors"] = json.dumps(counters.errors)
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name in states.names:
@@ -67,7 +75,12 @@ def save(path: Path, states: States, counters: Counters) -> None:
 
 def write_record(path: Path, facts: dict[str, object]) -> None:
     """Write what is known of a run beside its checkpoint, as JSON. Raises Error as `save`."""
-    _write(path, iter([json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n"]))
+    write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises Error as `save`."""
+    _write(path, iter([text.encode()]))
 
 
 def plan_hash(path: Path) -> str:
@@ -159,12 +172,19 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _counters(metadata: Any) -> Counters:
     found = metadata if isinstance(metadata, dict) else {}
-    names = list(Counters.__dataclass_fields__)
-    for name in names:
+    for name in _COUNTS:
         value = found.get(name)
         if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20):
             raise ValueError(f"metadata '{name}' is {value!r}, expected a count")
-    return Counters(**{name: int(found[name]) for name in names})
+    counts = {name: int(found[name]) for name in _COUNTS}
+    return Counters(**counts, errors=_errors(found.get("errors", "[]")))
+
+
+def _errors(text: Any) -> Errors:
+    try:
+        return msgspec.json.decode(text, type=tuple[_Share, ...])
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise ValueError(f"metadata 'errors' is {text!r}, expected a list of shares") from error
 
 
 def _entry(name: str, raw: Any) -> _Entry:

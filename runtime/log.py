@@ -11,16 +11,21 @@ from ir.command import DataError, Error
 Record = dict[str, int | float]
 
 STEP = ("step", "epoch", "loss", "top1", "top5", "lr", "images_per_second", "seconds")
+_NONE: Record = {"step": 0}
 VALIDATION = ("step", "epoch", "validation_loss", "validation_top1", "validation_top5", "seconds")
 
 
 class Log:
-    """Appends records to a file; those of steps after `keep` are dropped first."""
+    """Appends records to a file; those of steps after `keep` are dropped first.
+
+    `best` is the highest validation accuracy, -1 before any; `best_step` when it came first.
+    """
 
     def __init__(self, path: Path, keep: int) -> None:
         """Raises Error where the file cannot be written, DataError where it is no log."""
         kept = list(takewhile(lambda record: _step(record) <= keep, read(path))) if keep else []
-        self.best = max((accuracy(record) for record in kept), default=-1.0)
+        best = max(kept, key=accuracy, default=_NONE)
+        self.best, self.best_step = accuracy(best), _step(best)
         self._path = path
         try:
             lines = path.read_bytes().splitlines(keepends=True) if kept else []
@@ -32,7 +37,8 @@ class Log:
 
     def add(self, record: Record) -> None:
         """Write one record, to be seen at once. Raises Error when the disk is full."""
-        self.best = max(self.best, accuracy(record))
+        if accuracy(record) > self.best:
+            self.best, self.best_step = accuracy(record), _step(record)
         try:
             self._file.write(f"{json.dumps(record, allow_nan=False)}\n")
             self._file.flush()

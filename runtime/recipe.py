@@ -1,30 +1,89 @@
-"""How long and how fast to learn: a data set's default, changed by options.
+"""How long and how fast to learn, and how images are varied: all that a recipe's file says.
 
-The rate depends on the epoch alone, not on how many will follow, so a run that is stopped and
-resumed, or prolonged, takes the same steps.
+What a recipe leaves to the plan: the batch and how many of them make an update, what multiplies
+the rate of each parameter (`frontend.layers` gives biases twice the rate of weights and no decay;
+a recipe's own factors come on top), and of which crop the mean image is subtracted.
 """
 
-from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from math import prod
+from typing import Annotated, Literal
+
+import msgspec
+
+from runtime.rates import Count, Errors, Milestones, Rates, Table
+
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e38)]
+Epochs = Annotated[int, msgspec.Meta(ge=0, le=10**6)]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """`rate` is divided by 10 after each count of epochs in `drops`; `epochs` is the length."""
+class Augment(Table, frozen=True):
+    """How training images are varied, as far as the data set says that it leaves labels true.
 
-    rate: float
-    epochs: int
-    drops: tuple[int, ...] = ()
-    momentum: float = 0.9
-    decay: float = 0.0005
-    batch: str = "any batch"
+    Crops begin at the first `positions` places of each axis (all that there are, if None); a crop
+    and a flip are drawn for every image, or for each `shared` images in the order of the epoch.
+    Colours shift along the principal directions of the pixels' colours by N(0, colour^2) times
+    the deviation there, of pixels in 0 ... 255, or the eigenvalue, of pixels in 0 ... 1.
+    They shift until so many epochs are done. While they do, a plan that has the feed `gain`
+    multiplies images by 1 / 1.1.
+    """
 
-    def rate_at(self, epoch: int) -> float:
-        """The learning rate in an epoch, counted from 0."""
-        return float(self.rate / 10 ** sum(epoch >= drop for drop in self.drops))
+    crop: bool = True
+    flip: bool = True
+    positions: Count | None = None
+    shared: Count = 1
+    colour: Amount = 0.1
+    scale: Literal["deviation", "eigenvalue"] = "deviation"
+    until: Epochs | None = None
+
+    def shifts(self, epoch: int) -> bool:
+        """Whether colours shift in an epoch, counted from 0."""
+        return self.colour > 0 and (self.until is None or epoch < self.until)
+
+
+class Rule(Table, frozen=True):
+    """Parameters whose name is like `names` (`*.bias`), once `after` epochs are done.
+
+    `rate` multiplies their rate, with 0 they are frozen; their `schedule` replaces the recipe's.
+    """
+
+    names: str
+    after: Epochs = 0
+    rate: Amount = 1.0
+    schedule: Rates | None = None
+
+    def concerns(self, parameter: str) -> bool:
+        """Whether a parameter's name is like those of the rule."""
+        return fnmatchcase(parameter, self.names)
+
+
+class Recipe(Table, frozen=True):
+    """`epochs` is the length at most; `batch` is what the rate was chosen for, in images."""
+
+    rate: Amount
+    epochs: Count
+    schedule: Rates = Milestones()
+    momentum: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.9
+    decay: Amount = 0.0005
+    parameters: tuple[Rule, ...] = ()
+    augment: Augment = Augment()
+    batch: Count | None = None
+
+    def rate_at(self, time: Fraction, errors: Errors = ()) -> float:
+        """The learning rate, as `runtime.rates` says."""
+        return self.rate / self.schedule.divisor(time, self.epochs, errors)
+
+    def rate_of(self, parameter: str, time: Fraction, errors: Errors = ()) -> float:
+        """That of one parameter. Of several rules all factors count, and the last schedule."""
+        rules = [r for r in self.parameters if r.concerns(parameter) and time >= r.after]
+        schedule = next((r.schedule for r in reversed(rules) if r.schedule), self.schedule)
+        rate = self.rate / schedule.divisor(time, self.epochs, errors)
+        return rate * prod(rule.rate for rule in rules)
 
     def __str__(self) -> str:
-        drops = "".join(f", / 10 after epoch {drop}" for drop in self.drops)
+        special = "".join(f"; {rule.names} on its own" for rule in self.parameters)
         return (
-            f"rate {self.rate:g}{drops}; momentum {self.momentum:g}; decay {self.decay:g}; "
-            f"{self.epochs} epochs; {self.batch}"
+            f"rate {self.rate:g}{self.schedule}{special}; momentum {self.momentum:g}; "
+            f"decay {self.decay:g}; {self.epochs} epochs"
         )

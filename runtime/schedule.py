@@ -1,7 +1,9 @@
-"""Which batches, epoch and rate belong to a step; a step is one update, of one or more batches."""
+"""Which batches, epoch and rates belong to a step; a step is one update, of one or more batches."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
+from runtime.rates import Errors
 from runtime.recipe import Recipe
 
 
@@ -28,10 +30,18 @@ class Schedule:
         """Whether an epoch's last batch is among those of this step."""
         return self.epoch(step) < (step + 1) * self.accumulate // self.batches_per_epoch
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        return self.recipe.rate_at(self.epoch(step))
+    def rate(self, step: int, errors: Errors = ()) -> float:
+        """The learning rate of a step, after epochs with these validation errors."""
+        return self.recipe.rate_at(self._time(step), errors)
+
+    def rate_of(self, parameter: str, step: int, errors: Errors = ()) -> float:
+        """The same for one parameter, before what the plan multiplies it by."""
+        return self.recipe.rate_of(parameter, self._time(step), errors)
 
     def steps(self, epochs: int) -> int:
         """How many steps the first epochs take."""
         return -(-epochs * self.batches_per_epoch // self.accumulate)
+
+    def _time(self, step: int) -> Fraction:
+        """How many epochs are done before a step."""
+        return Fraction(step * self.accumulate, self.batches_per_epoch)

@@ -1,29 +1,22 @@
 """A run from where it starts to its end: steps, validations, checkpoints, and the log beside."""
 
 import math
-import os
-import shutil
 import time
 from contextlib import closing
-from pathlib import Path
 
-from ir.command import Error, Exit
+from ir.command import Error
 from runtime import checkpoint
 from runtime.checkpoint import Counters
 from runtime.executor import Executor
 from runtime.job import Job
 from runtime.log import Log, Record
+from runtime.numerics import Checked, NumericsError
 from runtime.profile import STEPS as PROFILED
 from runtime.profile import Profile
 from runtime.progress import Progress
+from runtime.shelf import Shelf
 from runtime.stop import Stop
 from runtime.trainer import Trainer
-
-
-class NumericsError(Error):
-    """The loss is no longer a number."""
-
-    exit = Exit.NUMERICS
 
 
 class Session:
@@ -33,8 +26,9 @@ class Session:
         """Take the state from a checkpoint, or make a new one. Raises Error."""
         self._job, self._options = job, job.options
         self._executor, self._stop, self._progress = executor, stop, progress
+        self._shelf = Shelf(self._options.last, self._options.best, self._options.keep)
         self._start = self._started()
-        self.step = self._start.step
+        self.step, self.seed = self._start.step, self._start.seed
         self._kept = self.step  # the step of the newest checkpoint
         self.profile = Profile()
 
@@ -42,6 +36,7 @@ class Session:
         """Train until the end, or until asked to stop. Raises Error, NumericsError."""
         try:
             with Log(self._options.log_file, keep=self.step) as log:
+                self._mend(log)
                 self._train(log)
         except Error as error:
             last = f"{self._options.last} of step {self._kept}" if self._kept else "none yet"
@@ -50,7 +45,7 @@ class Session:
 
     def _started(self) -> Counters:
         options, states = self._options, self._executor.states
-        if options.resume and options.last.is_file():
+        if options.resumes:
             found = checkpoint.load(options.last, states)
             if options.seed not in (None, found.seed):
                 raise Error(f"{options.last}: its seed is {found.seed}; --seed is {options.seed}")
@@ -62,22 +57,47 @@ class Session:
             checkpoint.load(options.init, states, parameters_only=True)
         return Counters(step=0, epoch=0, seed=seed)
 
+    def _mend(self, log: Log) -> None:
+        """Finish what a killed run had begun."""
+        if self._options.resume:
+            self._shelf.tidy(self.step)
+        if self.step and log.best_step == self.step:
+            self._shelf.prefer()
+
+    def _trainer(self) -> Trainer:
+        job, start = self._job, self._start
+        return Trainer(
+            self._executor,
+            job.schedule,
+            job.training(start.seed),
+            job.validation,
+            start.seed,
+            errors=start.errors,
+            run=Checked(self._executor).run if self._options.check_numerics else None,
+        )
+
     def _train(self, log: Log) -> None:
-        job, seed = self._job, self._start.seed
-        training, validation = job.training(seed), job.validation
-        trainer = Trainer(self._executor, job.schedule, training, validation, seed)
+        job, trainer = self._job, self._trainer()
+        ended = job.recipe.schedule.ended
         end = time.monotonic() + 60 * (self._options.minutes or math.inf)
-        with closing(trainer.batches(self.step, job.steps)) as batches:
-            for step in range(self.step, job.steps):
+        steps = self.step if ended(trainer.errors) else job.steps
+        with closing(trainer.batches(self.step, steps)) as batches:
+            for step in range(self.step, steps):
                 profiled = self._options.profile and step < self._start.step + PROFILED
-                trainer.start(step, batches, self.profile.watch if profiled else None)
-                last = step + 1 == job.steps or time.monotonic() >= end
+                try:
+                    trainer.start(step, batches, self.profile.watch if profiled else None)
+                except NumericsError as error:
+                    raise NumericsError(f"at step {step + 1}: {error}") from error
+                last = step + 1 == steps or time.monotonic() >= end
                 stopping = bool(self._stop.reason)
                 due = last or stopping or self._is_due(step + 1)
                 while trainer.going > (0 if due else self._executor.ahead):
                     self._note(trainer.finish(), log)
                 if due:
                     self._keep(trainer, log, last)
+                if ended(trainer.errors):
+                    self._progress.say(f"the schedule ended the run after step {self.step}")
+                    last = True
                 if last or stopping:
                     break
 
@@ -102,9 +122,9 @@ class Session:
         before = log.best
         if last or self._job.schedule.ends_epoch(self.step - 1):
             self._validate(trainer, log)
-        self._save()
+        self._save(trainer)
         if log.best > before:
-            _link(self._options.last, self._options.best)
+            self._shelf.prefer()
 
     def _validate(self, trainer: Trainer, log: Log) -> None:
         record = trainer.validate(self.step - 1)
@@ -117,23 +137,8 @@ class Session:
         log.add(record)
         self._progress.validation(record)
 
-    def _save(self) -> None:
-        epoch = self._job.schedule.epoch(self.step)
-        counters = Counters(step=self.step, epoch=epoch, seed=self._start.seed)
-        checkpoint.save(self._options.last, self._executor.states, counters)
+    def _save(self, trainer: Trainer) -> None:
+        epoch, seed = self._job.schedule.epoch(self.step), self._start.seed
+        counters = Counters(step=self.step, epoch=epoch, seed=seed, errors=trainer.errors)
+        self._shelf.save(self._executor.states, counters)
         self._kept = self.step
-
-
-def _link(file: Path, name: Path) -> None:
-    """Give a file a second name, whatever had it before. Raises Error."""
-    fresh = name.with_name(f"{name.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        try:
-            os.link(file, fresh)
-        except OSError:  # a file system without links
-            shutil.copyfile(file, fresh)
-        fresh.replace(name)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise Error(f"{name}: cannot be written: {error.strerror}") from error

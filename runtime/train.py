@@ -8,10 +8,14 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from platform import python_version
+
+import msgspec
+import numpy as np
 
 from ir import plan as plans
 from ir.command import Error, Exit, run
-from runtime import checkpoint
+from runtime import checkpoint, recipes
 from runtime.curve import write_curve
 from runtime.devices import open_executor
 from runtime.fit import table
@@ -30,19 +34,21 @@ def _make(folder: Path) -> None:
         raise Error(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def _record(job: Job, step: int, started: str) -> None:
-    """Say beside the checkpoints what made them."""
+def _record(job: Job, session: Session, started: str, ended: str | None = None) -> None:
+    """Say beside the checkpoints what makes them."""
     options = {key: str(value) for key, value in asdict(job.options).items() if value is not None}
     facts: dict[str, object] = {
         "plan": checkpoint.plan_hash(job.options.plan),
-        "versions": job.plan.versions,
+        "versions": {**job.plan.versions, "python": python_version(), "numpy": np.__version__},
         "options": options,
-        "recipe": asdict(job.recipe),
-        "step": step,
+        "recipe": msgspec.to_builtins(job.recipe),
+        "seed": session.seed,
+        "step": session.step,
         "started": started,
-        "ended": _now(),
+        "ended": ended,
     }
     checkpoint.write_record(job.options.out / "run.json", facts)
+    checkpoint.write_text(job.options.recipe_file, recipes.text(job.recipe))
 
 
 def _now() -> str:
@@ -80,8 +86,9 @@ def train(job: Job) -> Exit:
             progress.say(line)
         session = Session(job, executor, stop, progress)
         _make(options.out)
+        _record(job, session, started)
         session.run()
-        _record(job, session.step, started)
+        _record(job, session, started, _now())
         write_curve(read(options.log_file), options.curve)
         if options.profile:
             session.profile.write(options.profile)

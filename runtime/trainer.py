@@ -6,7 +6,7 @@ one was started.
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from runtime.executor import Executor, Outputs, Watch
 from runtime.feeds import Packed
 from runtime.log import Record
 from runtime.packing import Array
+from runtime.rates import Errors
 from runtime.schedule import Schedule
 
 MEASURES = ("loss", "top1", "top5")
@@ -39,7 +40,7 @@ def data_program(plan: Plan) -> str:
 
 def check(plan: Plan) -> None:
     """Raises Error for a plan with a feed that nothing here supplies, or without a measure."""
-    known = {*SUPPLIED, *SCALARS, *rates(plan)}
+    known = {*SUPPLIED, *SCALARS, *(f"{name}.rate" for name in rates(plan))}
     for name, program in plan.programs.items():
         for feed in program.feeds:
             if feed.logical not in known:
@@ -52,8 +53,8 @@ def check(plan: Plan) -> None:
 
 
 def rates(plan: Plan) -> dict[str, float]:
-    """What multiplies the learning rate in each parameter's feed `<parameter>.rate`."""
-    return {f"{state.logical}.rate": state.rate for state in plan.states if state.kind == "param"}
+    """By parameter: what the plan multiplies the rate by in its feed `<parameter>.rate`."""
+    return {state.logical: state.rate for state in plan.states if state.kind == "param"}
 
 
 class Trainer:
@@ -66,13 +67,22 @@ class Trainer:
         training: Batches,
         validation: Batches | None,
         seed: int,
+        *,
+        errors: Errors = (),
+        run: Callable[[str, Watch | None], Outputs] | None = None,
     ) -> None:
-        """Feeds what is the same for all steps. The plan must have passed `check`."""
+        """Feeds what is the same for all steps. The plan must have passed `check`.
+
+        `errors` are the validation errors after the epochs done so far; `run` is used in place of
+        the executor's.
+        """
         self._executor, self._schedule = executor, schedule
+        self._run = run or executor.run
         self._going: deque[_Step] = deque()
         self._finished = 0.0
         self._training, self._validation = training, validation
         self._rates = rates(executor.plan)
+        self.errors = errors
         self._data = data_program(executor.plan)
         self._feeds = {
             name: {feed.logical for feed in program.feeds}
@@ -95,18 +105,16 @@ class Trainer:
 
     def start(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> None:
         """Start one update, counted from 0."""
-        going = _Step(step, self._schedule.rate(step), time.perf_counter())
-        update = {name: _f32(going.rate * by) for name, by in self._rates.items()}
-        recipe = self._schedule.recipe
-        update |= {"momentum": _f32(recipe.momentum), "decay": _f32(recipe.decay)}
+        going = _Step(step, self._schedule.rate(step, self.errors), time.perf_counter())
+        update = self._update(step)
         for place, index in enumerate(self._schedule.batches(step)):
             weight, values = next(batches)
             counters = {"step": _u32(index % 2**32), "keep": _f32(place > 0)}
             self._feed(self._data, {**values, **counters, **update})
-            going.runs.append((weight, self._executor.run(self._data, watch)))
+            going.runs.append((weight, self._run(self._data, watch)))
         if self._data == "accumulate":
             self._feed(APPLY, update)
-            self._executor.run(APPLY, watch)
+            self._run(APPLY, watch)
         self._going.append(going)
 
     def finish(self) -> Record:
@@ -130,7 +138,11 @@ class Trainer:
         }
 
     def validate(self, step: int) -> Record | None:
-        """The record of a validation after a step; None where there is nothing to validate with."""
+        """The record of a validation after a step; None where there is nothing to validate with.
+
+        Schedules learn the error after an epoch, and that only: a run that was cut elsewhere
+        takes the same steps.
+        """
         if self._validation is None:
             return None
         start = time.perf_counter()
@@ -140,17 +152,28 @@ class Trainer:
             lambda i: self._packed(EVALUATE, batch(i)), 0, self._validation.count
         ):
             self._feed(EVALUATE, values)
-            going.append((weight, self._executor.run(EVALUATE)))
+            going.append((weight, self._run(EVALUATE, None)))
             if len(going) > self._executor.ahead:
                 found.take(*going.popleft())
         for each in going:
             found.take(*each)
+        means = found.means()
+        if self._schedule.ends_epoch(step):
+            self.errors += (1 - means["top1"],)
         return {
             "step": step + 1,
             "epoch": self._schedule.epoch(step) + 1,
-            **{f"validation_{name}": value for name, value in found.means().items()},
+            **{f"validation_{name}": value for name, value in means.items()},
             "seconds": time.perf_counter() - start,
         }
+
+    def _update(self, step: int) -> Values:
+        """What the update is fed."""
+        recipe = self._schedule.recipe
+        values = {"momentum": _f32(recipe.momentum), "decay": _f32(recipe.decay)}
+        for name, by in self._rates.items():
+            values[f"{name}.rate"] = _f32(self._schedule.rate_of(name, step, self.errors) * by)
+        return values
 
     def _packed(self, program: str, values: Values) -> Prepared:
         weight = float(np.sum(values.get("weights", np.float32(1))))

@@ -22,3 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     settings.register_profile("full", settings.get_profile("sample"))
     settings.load_profile("full" if config.getoption("full") else "sample")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("full"):
+        left = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]

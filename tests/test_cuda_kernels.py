@@ -204,12 +204,22 @@ def test_integers_are_kept_between_launches() -> None:
 def test_a_state_is_overwritten_when_all_have_read_it(op: str, seed: int) -> None:
     """Its new value at a pixel is that of a window of the old ones."""
     rng = Random(seed)
-    shape = rng.choice((1, 33)), rng.randint(1, 3), rng.randint(2, 20), rng.randint(2, 20)
+    # Larger than what one block computes.
+    shape = rng.choice((1, 33)), rng.randint(1, 3), rng.randint(24, 40), rng.randint(24, 40)
     state = apply("state", name="s", type=TensorType(shape, DType.F32))
     x = apply(op, state, name="x")
     y = apply("max_pool", x, name="y", window=(3, 3), pad=(1, 1, 1, 1))
     graph = Graph("update", (state, x, y), (), updates=(Pair(state, y),))
     check(graph, random_values(graph, rng), BOUND)
+
+
+def test_a_scalar_state_is_updated_once() -> None:
+    """By one thread of those that there are."""
+    total = apply("state", name="total", type=TensorType((), DType.F32))
+    x, keep = leaf("x"), leaf("keep")
+    y = apply("accumulate", total, x, keep, name="y")
+    graph = Graph("scalar", (total, x, keep, y), (), updates=(Pair(total, y),))
+    check(graph, random_values(graph, Random(0)), BOUND)
 
 
 def test_bf16_is_refused() -> None:

@@ -1,6 +1,6 @@
 """Every model for GPUs, without one: its binaries inspected, its sources run against the oracle.
 
-A sample is the paper's net for one architecture; `--full` takes every model for two.
+The default is a small AlexNet for one architecture; `--full` takes every model for two.
 """
 
 from pathlib import Path
@@ -8,68 +8,69 @@ from pathlib import Path
 import pytest
 
 from codegen import validate
-from codegen.assemble import Assembled, Options, assemble
-from codegen.cuda import emulator, toolchain
+from codegen.assemble import Options, assemble
+from codegen.cache import Cache
 from codegen.cuda.emulated import EmulatedExecutor
+from codegen.cuda.emulator import Order
 from codegen.cuda.source import functions
 from codegen.folder import publish
 from codegen.targets import cuda
 from ir import plan as plans
-from ir.command import Error
-from ir.plan import Cubins, Kernel
+from ir.plan import Cubins, Kernel, Plan
+from ir.text import read as read_graph
+from tests.emulated import built_for_gpus, why_not
 from tests.models import SMALL
 
-FULL = ("sm_80", "sm_90a")
-SAMPLE = ("sm_90a",)
+ARCHES = ("sm_80", "sm_90a")
 TWO, ONE = ("cuda:0", "cuda:0"), ("cuda:0",)
 MOST_SHARED = 48 * 1024
 MOST_REGISTERS = 255
 
 
-def why_not() -> str:
-    """What is missing here to build for GPUs and to run their sources, if anything."""
-    try:
-        toolchain.find()
-    except Error as error:
-        return str(error)
-    return "" if emulator.available() else "no C++ compiler to run CUDA C with"
-
-
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
+def test_kernels_of_the_small_net() -> None:
+    path = built_for_gpus() / "plan.json"
+    check(plans.read(path), path, "backward")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """Models have kernels in common."""
+    return Cache(tmp_path_factory.mktemp("cache") / "kernels")
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("model", SMALL)
 @pytest.mark.parametrize("binding", [TWO, ONE], ids=["two", "one"])
-def test_kernels_of_a_model(
-    request: pytest.FixtureRequest, tmp_path: Path, model: str, binding: tuple[str, ...]
+def test_kernels_of_every_model(
+    tmp_path: Path, cache: Cache, model: str, binding: tuple[str, ...]
 ) -> None:
-    full = request.config.getoption("full")
-    if not full and (model, binding) != ("paper", TWO):
-        pytest.skip("one of the sample: `make test-all` takes all")
-    assembled = built(model, binding, FULL if full else SAMPLE, tmp_path)
-    for key, kernel in assembled.plan.kernels.items():
-        inspect(kernel, assembled.files, key)
-    with EmulatedExecutor(assembled.plan, tmp_path / "plan", "backward") as executor:
-        for name, program in assembled.programs.items():
-            assert list(validate.validate(executor, name, program, seed=1))
+    assembled = assemble(SMALL[model](), Options(binding, cuda(ARCHES), cache=cache))
+    publish(assembled.plan, tmp_path / "plan.json", assembled.files)
+    check(assembled.plan, tmp_path / "plan.json", "forward")
 
 
-def built(model: str, binding: tuple[str, ...], arches: tuple[str, ...], folder: Path) -> Assembled:
-    """A model's plan, written to a folder."""
-    assembled = assemble(SMALL[model](), Options(binding, cuda(arches)))
-    publish(assembled.plan, folder / "plan.json", assembled.files)
-    plans.read(folder / "plan.json")
-    return assembled
+def check(plan: Plan, path: Path, order: Order) -> None:
+    """Inspect the kernels of a plan, and compare every step with the oracle."""
+    folder = plans.folder(path)
+    for key, kernel in plan.kernels.items():
+        inspect(kernel, folder, key)
+    with EmulatedExecutor(plan, folder, order) as executor:
+        for name in plan.programs:
+            graph = read_graph(str(folder / f"{name}.ir"))
+            assert list(validate.validate(executor, name, graph, seed=1))
 
 
-def inspect(kernel: Kernel, files: dict[str, bytes], key: str) -> None:
+def inspect(kernel: Kernel, folder: Path, key: str) -> None:
     """Fail unless there is machine code for each architecture, within a GPU's limits."""
     assert isinstance(kernel.code, Cubins), key
-    source = files[f"kernels/{key}.cu"].decode()
+    source = (folder / f"kernels/{key}.cu").read_text()
     symbols = {launch.symbol for launch in kernel.code.launches}
     assert symbols == set(functions(source)), key
     for binary in kernel.code.files.values():
-        cubin = files[binary.file]
+        cubin = (folder / binary.file).read_bytes()
         assert cubin.startswith(b"\x7fELF"), binary.file
         assert all(f".text.{symbol}\0".encode() in cubin for symbol in symbols), binary.file
     for launch in kernel.code.launches:

@@ -14,11 +14,9 @@ from runtime import devices
 from runtime.binding import bind
 from runtime.cuda.driver import Gpu
 from runtime.cuda.executor import CudaExecutor
-from tests.built import built, finished
 from tests.closeness import assert_close
-from tests.plans import new_folder
+from tests.emulated import ARCH, TWO, built_for_gpus, why_not
 from tests.simulated_gpu import Module, Modules, SimulatedDriver
-from tests.test_cuda_models import why_not
 from tests.test_system import (
     assert_agree,
     assert_updated,
@@ -29,25 +27,15 @@ from tests.test_system import (
     training_step,
 )
 
-ARCH = "sm_90a"
-BINDINGS = ("cuda:0,cuda:1", "cuda:0,cuda:0")
+BINDINGS = (TWO, "cuda:0,cuda:0")
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 @lru_cache(maxsize=1)
-def compiled() -> Path:
-    """The same network as in the other tests of the system, built for two GPUs."""
-    folder, text = new_folder(), (built() / "network.ir").read_text()
-    options = ("--devices", BINDINGS[0], "--arch", ARCH)
-    finished("codegen.build", *options, given=text, cwd=folder)
-    return folder
-
-
-@lru_cache(maxsize=1)
 def modules() -> Modules:
     """From a binary of the plan to its source, compiled for the host."""
-    path = compiled() / "plan.json"
+    path = built_for_gpus() / "plan.json"
     plan, folder = plans.read(path), plans.folder(path)
     sources = dict(_sources(plan, folder))
 
@@ -72,7 +60,7 @@ def simulated(seed: int) -> SimulatedDriver:
 
 
 def test_two_steps_equal_the_oracle_s() -> None:
-    graph, path = training_step(), compiled() / "plan.json"
+    graph, path = training_step(), built_for_gpus() / "plan.json"
     plan, values = plans.read(path), lively(graph)
     with CudaExecutor(plan, plans.folder(path), bind(plan, None), simulated(0)) as executor:
         for name in executor.states.names:
@@ -95,7 +83,7 @@ def test_training_gives_the_same_bits_however_bound_and_agrees_with_the_cpu(
     for seed, binding in enumerate(BINDINGS):
         monkeypatch.setattr(devices, "Driver", lambda seed=seed: simulated(seed))
         out = tmp_path / str(seed)
-        found.append(trained(monkeypatch, compiled(), out, "--devices", binding))
+        found.append(trained(monkeypatch, built_for_gpus(), out, "--devices", binding))
     assert found[0].read_bytes() == found[1].read_bytes()
     folder, _ = run()
     assert_agree(found[0], folder / "run" / "last.safetensors")

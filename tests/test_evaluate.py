@@ -59,4 +59,16 @@ def test_nothing_is_updated() -> None:
     program = evaluation(SMALL["paper"]())
     assert not program.updates
     assert not program.gradients
-    assert [node.name for node in program.outputs] == ["loss", "top1", "top5", "probabilities"]
+    names = [node.name for node in program.outputs]
+    assert names == ["loss", "top1", "top5", "probabilities", "penultimate"]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("model", SMALL)
+def test_the_features_are_what_the_last_dense_layer_reads(model: str, devices: int) -> None:
+    graph = SMALL[model]()
+    program = evaluation(graph, devices)
+    *_, (last, _) = (n.inputs for n in graph.nodes if n.op == "dense")
+    whole = run_graph(evaluation(graph.replace(outputs=(*graph.outputs, last)), 1), feeds(graph))
+    found = run_graph(program, feeds(graph)).outputs
+    assert_close(found["penultimate"], whole.outputs[last.name], 1e-9, model)

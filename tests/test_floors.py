@@ -39,6 +39,7 @@ ALSO = {
     "ir/plan/": {"msgspec"},
 }
 ABOVE = {"tests", "benchmarks", "experiments"}  # may import everything
+MADE = {"run"}  # what commands write, copies of the packages among it
 
 MAY_NAME_MODELS = ABOVE | {"frontend"}
 MODEL_NAME = re.compile(
@@ -104,6 +105,7 @@ def test_every_file_keeps_the_laws() -> None:
     broken = [
         message
         for path in paths
+        if path.relative_to(ROOT).parts[0] not in MADE
         for message in violations(path.relative_to(ROOT), path.read_text("utf-8"))
     ]
     assert not broken, "\n".join(broken)

@@ -22,7 +22,7 @@ from runtime.state import States
 from tests.counts import cases
 from tests.plans import compiled, one_device, two_devices
 
-COUNTERS = Counters(step=12, epoch=3, seed=2**63)
+COUNTERS = Counters(step=12, epoch=3, seed=2**63, errors=(0.5, 0.25))
 WEIGHT, MOMENTUM = "x.weight", "x.weight.momentum"
 Header = dict[str, Any]
 
@@ -76,6 +76,7 @@ def test_the_format_is_the_public_one(split: States, saved: Path) -> None:
         "step": "12",
         "epoch": "3",
         "seed": str(2**63),
+        "errors": "[0.5, 0.25]",
     }
 
 

@@ -220,6 +220,7 @@ def test_the_readme_s_commands_leave_what_they_promise() -> None:
     folder, done = run()
     assert {path.name for path in folder.iterdir()} >= {"plan", "plan.json", "run"}
     made = {"best.safetensors", "curve.svg", "last.safetensors", "log.jsonl", "run.json"}
+    made |= {"recipe.toml", "step-0000003.safetensors"}
     assert {path.name for path in (folder / "run").iterdir()} == made
     for name in ("last.safetensors", "curve.svg", "log.jsonl"):
         assert f"run/{name}" in done.out

@@ -26,31 +26,11 @@ from runtime.trainer import Prepared, Trainer, check
 from tests import oracle_train
 from tests.commands import ROOT, Finished, assert_refused, python
 from tests.learner import compiled, learner
-
-BATCH = 100  # 15 steps in each epoch of the digits
-
-
-def plan(folder: Path, accumulate: int = 1) -> str:
-    path = folder / f"plan{accumulate}.json"
-    path.write_text(json.dumps({"accumulate": accumulate, "batch": BATCH}))
-    return str(path)
-
-
-def trained(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """Run the command within this process, which is faster."""
-    monkeypatch.setattr(sys, "argv", ["train", *arguments])
-    monkeypatch.setattr(curve, "find_spec", lambda name: None)  # matplotlib takes its time
-    oracle_train.main()
+from tests.oracle_runs import BATCH, plan, timeless, trained
 
 
 def command(*arguments: str) -> Finished:
     return python("tests.oracle_train", *arguments)
-
-
-def timeless(path: Path) -> list[Record]:
-    """A log without what differs from run to run."""
-    times = ("seconds", "images_per_second")
-    return [{k: v for k, v in record.items() if k not in times} for record in read(path)]
 
 
 # ---------------------------------------------------------------------------- laws
@@ -66,6 +46,7 @@ def test_a_tiny_network_learns_the_digits(
     assert [record["epoch"] for record in validations] == [1, 2, 3, 4]
     assert validations[-1]["validation_top1"] > 0.7
     made = {"best.safetensors", "curve.svg", "last.safetensors", "log.jsonl", "run.json"}
+    made |= {"recipe.toml", "step-0000045.safetensors", "step-0000060.safetensors"}
     assert {path.name for path in out.iterdir()} == made
     shown = capsys.readouterr()
     assert f"{validations[-1]['validation_top1']:.2%}" in shown.out
@@ -360,7 +341,7 @@ def test_files_that_cannot_be_used_are_named(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--data", "faces"), ("--steps", "0"), ("--lr", "nan"), ("--seed", str(2**32))],
+    [("--keep", "0"), ("--steps", "0"), ("--lr", "nan"), ("--seed", str(2**32))],
 )
 def test_wrong_options_are_refused(
     arguments: tuple[str, str],

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -26,6 +26,7 @@ Order = Literal["forward", "backward"]
 """Of threads and blocks: by their numbers, or the last first."""
 
 MOST_THREADS = 1024
+KEPT = 512
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = (
     *("-std=c++17", "-O2", "-march=native", "-shared", "-fPIC", "-w"),
@@ -85,9 +86,11 @@ def available() -> bool:
     return _compiler() is not None
 
 
+@lru_cache(maxsize=KEPT)
 def compile(source: str) -> Module:
     """The kernels of a source. Raises Error without a compiler, and with what it complains of.
 
+    The latest are kept: a process that runs a plan twice compiles it once.
     What comes before the first kernel is left out: types and functions of CUDA are known.
     """
     compiler = _compiler()

@@ -1,8 +1,8 @@
 """From a part of a data set to what a program is fed at each step, by the names of its feeds.
 
-Training goes through a new permutation in each epoch; crop, flip and colour shift are keyed by
-seed, epoch and image. Validation goes through the images in order, with the middle crop. A last
-batch that is short is filled with images of weight 0.
+Training goes through a new permutation in each epoch, its images varied as `augmentation` says.
+Validation goes through the images in order, with the middle crop. A last batch that is short is
+filled with images of weight 0.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,13 @@ import numpy.typing as npt
 from ir.command import Error
 from ir.plan import Feed
 from runtime.data import draws
+from runtime.data.augmentation import GAIN, Augmentation
 from runtime.data.dataset import Dataset, Part
 from runtime.data.draws import Indices, Purpose
 from runtime.data.statistics import colour_axes, mean_image
+from runtime.recipe import Augment
 
 Values = dict[str, npt.NDArray[np.generic]]
-
-_WORDS = 9  # of random bits for an image: row, column, flip, and two for each colour axis
-
 
 SUPPLIED = ("images", "labels", "weights", "offset", "flip", "shift", "mean", "gain")
 
@@ -29,7 +28,7 @@ SUPPLIED = ("images", "labels", "weights", "offset", "flip", "shift", "mean", "g
 class Batches:
     """The batches of one part: `fixed` feeds are the same for all, `batch(i)` makes those of one.
 
-    Without a seed they are in order; `augment` asks for what the data set says suits it.
+    Without a seed they are in order and nothing is varied, whatever `augment` asks for.
     """
 
     def __init__(
@@ -39,13 +38,11 @@ class Batches:
         feeds: Iterable[Feed],
         *,
         seed: int | None = None,
-        augment: bool = False,
+        augment: Augment | None = None,
     ) -> None:
         """Raises Error for feeds that do not fit the data set."""
         self._feeds = {feed.logical: feed for feed in feeds}
         self._part, self._seed = part, seed
-        self._augment = augment and seed is not None
-        self._suits = dataset.suits
         self.size = image_size(self._feeds)
         self.batch_size = self._shape("images")[0]
         self.count = -(-len(part) // self.batch_size)
@@ -55,56 +52,40 @@ class Batches:
                 f"data set {dataset.name} has {dataset.classes} classes; "
                 f"the plan tells {labels.below} apart"
             )
-        self._axes = colour_axes(dataset.train) if self._colour else None
-        self.fixed = self._fixed(dataset)
+        self._places = self._feeds["offset"].below if "offset" in self._feeds else 1
+        self._augmentation = self._varied(dataset, augment)
+        self.fixed: Values = {}
+        if "mean" in self._feeds:
+            self.fixed["mean"] = _middle(mean_image(dataset.train), self._shape("mean")[-1])
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def batch(self, index: int) -> Values:
         """The feeds of batch `index`, counted from the start of training."""
         epoch, place = divmod(index, self.count)
-        chosen = self._order(epoch)[place * self.batch_size :][: self.batch_size]
+        first = place * self.batch_size
+        chosen = self._order(epoch)[first:][: self.batch_size]
         values: Values = {
             "images": self._part.read(chosen),
             "labels": self._part.labels[chosen],
             "weights": np.ones(len(chosen), np.float32),
+            "offset": np.full((len(chosen), 2), (self._places - 1) // 2, np.int32),
+            "flip": np.zeros(len(chosen), np.int32),
+            "shift": np.zeros((len(chosen), 3), np.float32),
         }
-        values |= self._augmentation(chosen, epoch)
-        return {name: self._filled(v) for name, v in values.items() if name in self._feeds}
+        gain = np.float32(1)
+        if self._augmentation is not None:
+            values |= self._augmentation.values(chosen, first, epoch)
+            gain = GAIN if self._augmentation.shifts(epoch) else gain
+        filled = {name: self._filled(value) for name, value in values.items()}
+        filled["gain"] = np.asarray(gain)
+        return {name: value for name, value in filled.items() if name in self._feeds}
 
-    def _fixed(self, dataset: Dataset) -> Values:
-        fixed: Values = {}
-        if "mean" in self._feeds:
-            fixed["mean"] = _middle(mean_image(dataset.train), self._shape("mean")[-1])
-        if "gain" in self._feeds:
-            # The 2012 program divides by 1.1 while it adds noise to the colours.
-            fixed["gain"] = np.asarray(1 / 1.1 if self._colour else 1.0, np.float32)
-        return fixed
-
-    def _augmentation(self, chosen: Indices, epoch: int) -> Values:
-        raw = self._raw(chosen, epoch)
-        offset, flip = self._feeds.get("offset"), np.zeros(len(chosen), np.int32)
-        places = 1 if offset is None else offset.below
-        corner = np.full((len(chosen), 2), (places - 1) // 2, np.int32)
-        shift = np.zeros((len(chosen), 3), np.float32)
-        if self._augment and self._suits.crop:
-            corner = draws.below(raw[:, :2], places).astype(np.int32)
-        if self._augment and self._suits.flip:
-            flip = draws.below(raw[:, 2], 2).astype(np.int32)
-        if self._axes is not None:
-            alphas = self._suits.colour * draws.normal(raw[:, 3:].ravel()).reshape(-1, 3)
-            shift = (alphas @ self._axes.T).astype(np.float32)
-        return {"offset": corner, "flip": flip, "shift": shift}
-
-    def _raw(self, chosen: Indices, epoch: int) -> draws.Bits:
-        """Random words [n,_WORDS], those of each image its own."""
-        key = {"seed": self._seed or 0, "epoch": epoch}
-        return np.stack(
-            [draws.bits(_WORDS, Purpose.AUGMENT, item=int(image), **key) for image in chosen]
-        )
-
-    @property
-    def _colour(self) -> bool:
-        return self._augment and self._suits.colour > 0 and "shift" in self._feeds
+    def _varied(self, dataset: Dataset, augment: Augment | None) -> Augmentation | None:
+        if augment is None or self._seed is None:
+            return None
+        colour = augment.colour > 0 and dataset.suits.colour and "shift" in self._feeds
+        axes = colour_axes(dataset.train) if colour else None
+        return Augmentation(augment, dataset.suits, axes, self._places, self._seed)
 
     def _permutation(self, epoch: int) -> Indices:
         if self._seed is None:

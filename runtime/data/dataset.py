@@ -38,11 +38,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Suits:
-    """The augmentation that leaves labels true; `colour` is the deviation of the shift's alphas."""
+    """The augmentation that leaves labels true; how much there is of it, recipes say."""
 
     crop: bool = True
     flip: bool = False
-    colour: float = 0.0
+    colour: bool = False
 
 
 @dataclass(frozen=True)

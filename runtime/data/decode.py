@@ -104,7 +104,7 @@ def _doubtful(image: Image.Image) -> bool:
     Progressive images, which are rare, are always doubtful: they end in a blur instead.
     """
     corner = image.crop((image.width - 1, image.height - 1, *image.size))
-    return "progressive" in image.info or bool(np.isin(np.asarray(corner), (127, 128)).all())
+    return "progressive" in image.info or set(corner.tobytes()) <= {127, 128}
 
 
 def _starved(data: bytes, image: Image.Image) -> bool:

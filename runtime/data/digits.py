@@ -10,13 +10,14 @@ from ir.optional import optional
 from runtime.data import draws
 from runtime.data.dataset import Dataset, Images, Part, Suits
 from runtime.data.draws import Indices, Purpose
+from runtime.rates import Milestones
 from runtime.recipe import Recipe
 
 CLASSES = 10
 VALIDATION = 300
 WHITE = 16  # in the scans
 
-RECIPE = Recipe(rate=0.004, epochs=20, drops=(15,), batch="batch 32 suits a short run")
+RECIPE = Recipe(rate=0.004, epochs=20, schedule=Milestones(epochs=(15,)), batch=32)
 
 
 def digits(size: int) -> Dataset:

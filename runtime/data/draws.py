@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     WINDOW = 1
     ORDER = 2
     AUGMENT = 3
+    ROW = 4
 
 
 def bits(count: int, purpose: Purpose, *, seed: int, epoch: int = 0, item: int = 0) -> Bits:

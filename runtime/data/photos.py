@@ -14,6 +14,7 @@ from ir.optional import optional
 from runtime.data import draws
 from runtime.data.dataset import Dataset, Images, Part, Suits
 from runtime.data.draws import Indices, Purpose
+from runtime.rates import Milestones
 from runtime.recipe import Recipe
 
 TRAIN, VALIDATION = 1024, 256  # windows
@@ -21,7 +22,7 @@ LEFT = 0.6  # of the width
 ROOM = 1.25  # the least that a part measures, in sides of a window
 MORE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
-RECIPE = Recipe(rate=0.001, epochs=10, drops=(8,), batch="batch 32 suits a short run")
+RECIPE = Recipe(rate=0.001, epochs=10, schedule=Milestones(epochs=(8,)), batch=32)
 
 
 def photos(size: int) -> Dataset:
@@ -36,7 +37,7 @@ def photos(size: int) -> Dataset:
         classes=len(shots),
         train=_windows(left, size, TRAIN, seed=0),
         validation=_windows(right, size, VALIDATION, seed=1),
-        suits=Suits(crop=True, flip=True, colour=0.1),
+        suits=Suits(crop=True, flip=True, colour=True),
         recipe=RECIPE,
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from ir.command import Error, Exit
 from ir.plan import Plan, folder, read
-from runtime.cuda.driver import Driver, Gpu
+from runtime.cuda.driver import Driver
 from runtime.cuda.executor import CudaExecutor
 from runtime.devices import open_executor
 from runtime.executor import Executor
@@ -17,16 +17,13 @@ from tests.gpu.single import single
 
 
 @pytest.fixture(scope="session", autouse=True)
-def gpu() -> Gpu:
-    """The first one; where none can be used, one line says why and nothing is run."""
+def require_gpu() -> None:
+    """Where none can be used, one line says why and nothing is run."""
     try:
-        driver = Driver()
-        count = driver.count()
+        if not Driver().count():
+            raise Error("the driver finds no GPU, expected one")
     except Error as error:
         pytest.exit(str(error), Exit.USAGE)
-    if not count:
-        pytest.exit("the driver finds no GPU, expected one", Exit.USAGE)
-    return driver.gpu(0)
 
 
 @pytest.fixture(scope="session")

@@ -42,14 +42,14 @@ def _torch() -> Any:
         import torch
     except ImportError:
         return None
+    torch.backends.cudnn.allow_tf32 = False
     return torch if torch.cuda.is_available() else None
 
 
 def _reference(torch: Any, convolution: Callable[..., Tensor]) -> Callable[..., Array]:
     def reference(one: Array, other: Array, **attrs: Any) -> Array:
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            operands = (torch.from_numpy(np.ascontiguousarray(x)).cuda() for x in (one, other))
-            result: Array = convolution(torch, attrs, *operands).cpu().numpy()
+        operands = (torch.from_numpy(np.ascontiguousarray(x)).cuda() for x in (one, other))
+        result: Array = convolution(torch, attrs, *operands).cpu().numpy()
         return result
 
     return reference

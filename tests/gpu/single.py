@@ -74,13 +74,13 @@ def run(
 
     `executor` has the plan that `single` made; `given` is what `arguments` made.
     """
-    memory, at = executor.memories[0], places(executor.plan.kernels[kernel])
+    arena, at = executor.memories[0], places(executor.plan.kernels[kernel])
     for place, data in zip(at, given.values(), strict=False):
-        memory.write(place, as_bytes(data))
+        arena.write(place, as_bytes(data))
     executor.begin(kernel)
     executor.step(kernel, 0)
     found = {
-        node: np.array(memory.read(place, data.nbytes))
+        node: np.array(arena.read(place, data.nbytes))
         for place, (node, data) in zip(at, given.items(), strict=False)
     }
     return results(region, found, layout_of(kind(executor.plan)))

@@ -37,11 +37,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Made:
-    """A shard, and what the store as a whole needs to know of it."""
+    """A shard, and what the store as a whole needs to know of it.
+
+    `kept` are the indices, in the task's listing, of the images that are in it.
+    """
 
     shard: Shard
     labels: Labels
-    names: list[str]
+    kept: list[int]
     source: Hashes
     left_out: list[LeftOut]
     moments: Moments
@@ -58,10 +61,11 @@ def make(task: Task) -> Made:
             raise Error(f"{task.path}: cannot be written: {error.strerror}") from error
     else:
         digest = tensors.file_hash(task.path)
+    names = set(found.facts["names"])
     return Made(
         shard=Shard(task.path.name, len(found.arrays["labels"]), digest),
         labels=np.array(found.arrays["labels"]),
-        names=found.facts["names"],
+        kept=[i for i, name in enumerate(task.listing.names) if name in names],
         source=np.array(found.arrays["source"]),
         left_out=[LeftOut(name, reason) for name, reason in found.facts["left_out"]],
         moments=moments(found.arrays["images"]),
@@ -93,7 +97,7 @@ def _contents(task: Task) -> Tensors:
     for index in range(count):
         _take(task, index, taken)
     kept = len(taken.indices)
-    arrays = {
+    arrays: dict[str, tensors.Array] = {
         "images": images[:kept],
         "labels": task.listing.labels[taken.indices],
         "source": taken.hashes[:kept],

@@ -27,7 +27,7 @@ class Shard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class LeftOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LeftOut(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
     """An image of the source that is not in the store, and why."""
 
     name: str

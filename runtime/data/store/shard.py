@@ -49,7 +49,7 @@ def mapped(path: Path) -> Tensors:
 
 def image_hashes(images: Images) -> Hashes:
     """The sha256 of each image's pixels, as u8[n,32]."""
-    found = b"".join(sha256(image.tobytes()).digest() for image in images)
+    found = b"".join(sha256(np.ascontiguousarray(image).data).digest() for image in images)
     return np.frombuffer(found, np.uint8).reshape(-1, 32)
 
 

@@ -1,0 +1,89 @@
+"""codegen.build --keep: values within a network, put out by its evaluation and by nothing else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codegen.assemble import Assembled, Options, assemble
+from codegen.keep import keeping
+from ir.command import Error
+from ir.eval import run_graph
+from ir.graph import Graph
+from ir.ops import row_of
+from ir.plan import Run
+from ir.printer import print_graph
+from ir.text import parse
+from passes.context import Context
+from passes.pipeline import EVALUATE, run_passes
+from tests.built import built, finished
+from tests.closeness import assert_close
+from tests.counts import cases
+from tests.graphs import feeds, networks
+from tests.kernels import host
+from tests.models import SMALL
+from tests.plans import new_folder
+from tests.uncompiled import skip_compiling
+
+
+def computed(graph: Graph) -> list[str]:
+    return [node.name for node in graph.nodes if not row_of(node).is_leaf]
+
+
+DEVICES = ("cpu:0", "cpu:1", "cpu:2")
+
+
+def uncompiled(graph: Graph, devices: int, keep: tuple[str, ...] = ()) -> Assembled:
+    with pytest.MonkeyPatch.context() as patch:
+        skip_compiling(patch)
+        return assemble(graph, Options(DEVICES[:devices], host(), keep=keep))
+
+
+@cases(full=100, sample=15)
+@given(networks(), st.integers(1, 3), st.data())
+def test_kept_values_are_the_network_s(graph: Graph, devices: int, data: st.DataObject) -> None:
+    names = tuple(data.draw(st.lists(st.sampled_from(computed(graph)), unique=True, max_size=5)))
+    assembled = uncompiled(graph, devices, names)
+    fed = feeds(graph)
+    found = run_graph(assembled.programs["evaluate"], fed).outputs
+    whole = run_graph(run_passes(keeping(graph, names), EVALUATE[3:4], Context(1)), fed).outputs
+    put_out = [tensor.name for tensor in assembled.plan.programs["evaluate"].outputs]
+    assert len(set(put_out)) == len(put_out)
+    for name in names:
+        assert name in put_out
+        assert_close(found[name], whole[name], 1e-9, name)
+
+
+@cases(full=60, sample=8)
+@given(networks(), st.integers(1, 3))
+def test_training_computes_the_same_with_and_without(graph: Graph, devices: int) -> None:
+    everything = tuple(computed(graph))
+    assert trained(uncompiled(graph, devices, everything)) == trained(uncompiled(graph, devices))
+
+
+def trained(assembled: Assembled) -> str:
+    """The training program but for its offsets: constants of all programs lie at the bottom."""
+    program = assembled.programs.get("train")
+    return print_graph(program.replace(notes={})) if program else ""
+
+
+@pytest.mark.parametrize("model", ["paper", "13pct"])
+def test_the_features_take_no_step(model: str) -> None:
+    assembled = uncompiled(SMALL[model](), 2)
+    steps = assembled.plan.programs["evaluate"].steps
+    assert "penultimate" not in {w for s in steps if isinstance(s, Run) for w in s.writes}
+
+
+@pytest.mark.parametrize("name", ["relu99", "images", "conv1.weight", "conv1.weigth"])
+def test_an_unknown_name_is_refused_with_those_like_it(name: str) -> None:
+    with pytest.raises(Error, match=f"--keep {name}: .* computes no value") as caught:
+        keeping(SMALL["paper"](), [name])
+    expected = "conv1" if "conv1" in name else "relu" if "relu" in name else ""
+    assert expected in str(caught.value).partition("expected one such as")[2]
+
+
+def test_a_compiled_plan_can_put_out_every_value() -> None:
+    text, folder = (built() / "network.ir").read_text("utf-8"), new_folder()
+    names = ",".join(computed(parse(text)))
+    finished("codegen.build", "--devices", "cpu:0,cpu:1", "--keep", names, cwd=folder, given=text)
+    done = finished("codegen.validate", "plan.json", "--program", "evaluate", cwd=folder)
+    assert "error" in done.out
