@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(SHARES)} (default all)")
     add("--out", metavar="FOLDER", default="out", help="of logs and figures (default out)")
-    add("--minutes", type=float, default=9.5, help="for all together (default 9.5)")
+    add("--minutes", type=float, default=9.0, help="for all together (default 9)")
     options = parser.parse_args()
     for name in options.stages:
         if name not in SHARES:

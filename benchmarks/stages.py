@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
-GRACE = 20.0
+GRACE = 40.0
 """Seconds that the last test may go on after its time."""
 MESSAGE = 2000
 SHOWN = 10

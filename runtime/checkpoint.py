@@ -20,6 +20,7 @@ import numpy as np
 
 from ir.command import Error
 from ir.plan import one_line, write_whole
+from runtime.numerics import NumericsError, statistics
 from runtime.packing import Array
 from runtime.rates import Errors
 from runtime.state import States
@@ -55,7 +56,10 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def save(path: Path, states: States, counters: Counters) -> None:
-    """Write every state. Raises Error when that fails; an older file is then as it was."""
+    """Write every state. Raises Error when that fails; an older file is then as it was.
+
+    Raises NumericsError, in the same way, when a state holds NaN or infinity.
+    """
     metadata = {key: str(value) for key, value in asdict(counters).items()}
     metadata["errors"] = json.dumps(counters.errors)
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -69,7 +73,7 @@ def save(path: Path, states: States, counters: Counters) -> None:
         }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    data = (_bytes(states.read(name)) for name in states.names)
+    data = (_bytes(_sound(states, name)) for name in states.names)
     _write(path, _chain(struct.pack("<Q", len(text)) + text, data))
 
 
@@ -89,6 +93,13 @@ def plan_hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise Error(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _sound(states: States, name: str) -> Array:
+    value = states.read(name)
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise NumericsError(f"{name} is not to be saved: {statistics(value)}")
+    return value
 
 
 def _bytes(array: Array) -> memoryview:
@@ -177,7 +188,7 @@ def _counters(metadata: Any) -> Counters:
         if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20):
             raise ValueError(f"metadata '{name}' is {value!r}, expected a count")
     counts = {name: int(found[name]) for name in _COUNTS}
-    return Counters(**counts, errors=_errors(found.get("errors", "[]")))
+    return Counters(**counts, errors=_errors(found.get("errors")))
 
 
 def _errors(text: Any) -> Errors:

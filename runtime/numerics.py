@@ -94,10 +94,12 @@ class Checked:
 
 def statistics(value: Numbers) -> str:
     """The range and mean of the finite numbers, and how many others there are."""
-    finite = value[np.isfinite(value)].astype(np.float64)
-    some = f"min {finite.min():g}, max {finite.max():g}, mean {finite.mean():g}, "
     nan, infinite = int(np.isnan(value).sum()), int(np.isinf(value).sum())
-    return f"{some if finite.size else ''}{nan} NaN and {infinite} infinite of {value.size}"
+    counts = f"{nan} NaN and {infinite} infinite of {value.size}"
+    finite = value[np.isfinite(value)].astype(np.float64)
+    if not finite.size:
+        return counts
+    return f"min {finite.min():g}, max {finite.max():g}, mean {finite.mean():g}, {counts}"
 
 
 def _results(step: Run, arguments: tuple[Argument, ...], known: _Known) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import closing
 
 from ir.command import Error
@@ -16,7 +17,7 @@ from runtime.profile import Profile
 from runtime.progress import Progress
 from runtime.shelf import Shelf
 from runtime.stop import Stop
-from runtime.trainer import Trainer
+from runtime.trainer import Prepared, Trainer
 
 
 class Session:
@@ -77,17 +78,12 @@ class Session:
         )
 
     def _train(self, log: Log) -> None:
-        job, trainer = self._job, self._trainer()
-        ended = job.recipe.schedule.ended
+        trainer = self._trainer()
         end = time.monotonic() + 60 * (self._options.minutes or math.inf)
-        steps = self.step if ended(trainer.errors) else job.steps
+        steps = self.step if trainer.ended else self._job.steps
         with closing(trainer.batches(self.step, steps)) as batches:
             for step in range(self.step, steps):
-                profiled = self._options.profile and step < self._start.step + PROFILED
-                try:
-                    trainer.start(step, batches, self.profile.watch if profiled else None)
-                except NumericsError as error:
-                    raise NumericsError(f"at step {step + 1}: {error}") from error
+                self._begin(trainer, step, batches)
                 last = step + 1 == steps or time.monotonic() >= end
                 stopping = bool(self._stop.reason)
                 due = last or stopping or self._is_due(step + 1)
@@ -95,11 +91,17 @@ class Session:
                     self._note(trainer.finish(), log)
                 if due:
                     self._keep(trainer, log, last)
-                if ended(trainer.errors):
-                    self._progress.say(f"the schedule ended the run after step {self.step}")
-                    last = True
-                if last or stopping:
+                if last or stopping or trainer.ended:
                     break
+        if trainer.ended:
+            self._progress.say(f"the recipe's schedule ended the run after step {self.step}")
+
+    def _begin(self, trainer: Trainer, step: int, batches: Iterator[Prepared]) -> None:
+        profiled = self._options.profile and step < self._start.step + PROFILED
+        try:
+            trainer.start(step, batches, self.profile.watch if profiled else None)
+        except NumericsError as error:
+            raise NumericsError(f"at step {step + 1}: {error}") from error
 
     def _is_due(self, step: int) -> bool:
         """Whether a checkpoint follows some count of steps."""

@@ -103,6 +103,11 @@ class Trainer:
         """How many steps were started and not finished."""
         return len(self._going)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the schedule has ended the run."""
+        return self._schedule.recipe.schedule.ended(self.errors)
+
     def start(self, step: int, batches: Iterator[Prepared], watch: Watch | None = None) -> None:
         """Start one update, counted from 0."""
         going = _Step(step, self._schedule.rate(step, self.errors), time.perf_counter())

@@ -102,6 +102,19 @@ def test_a_checkpoint_with_everything_gives_its_parameters(
 # -------------------------------------------------------------------------------- writing
 
 
+@cases(full=100, sample=10)
+@given(place=st.integers(0, 119), bad=st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_what_is_no_number_is_not_saved(split: States, saved: Path, place: int, bad: float) -> None:
+    good, files = saved.read_bytes(), sorted(saved.parent.iterdir())
+    momentum = split.read(MOMENTUM)
+    split.write(MOMENTUM, np.where(np.arange(120)[:, None] == place, np.float32(bad), momentum))
+    with pytest.raises(Error, match=f"{MOMENTUM} is not to be saved: .* of 120") as caught:
+        save(saved, split, COUNTERS)
+    split.write(MOMENTUM, momentum)
+    assert caught.value.exit == Exit.NUMERICS
+    assert (saved.read_bytes(), sorted(saved.parent.iterdir())) == (good, files)
+
+
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [

@@ -1,5 +1,6 @@
 """Training: laws of a run, and what its command does when asked, stopped or hindered."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,19 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
+from safetensors.numpy import load_file
 
 from ir import plan as plans
 from ir.command import Error, Exit
 from ir.plan import Move, Run
-from runtime import curve, session, train
+from runtime import curve, recipes, session, train
 from runtime.executor import Event, Watch
 from runtime.log import STEP, VALIDATION, Log, Record, read
 from runtime.profile import Profile
+from runtime.rates import Plateau
+from runtime.recipe import Recipe
 from runtime.stop import Stop
 from runtime.trainer import Prepared, Trainer, check
 from tests import oracle_train
@@ -306,6 +313,94 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint(
     words = f"{last} of step 2"
     refused(monkeypatch, *given, "--resume", "--lr", "1e30", words=words, code=Exit.NUMERICS)
     assert last.read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_the_newest_checkpoints_are_kept_and_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    given = [plan(tmp_path), "--lr", "0.02", "--keep", str(keep), "--checkpoint-every", "10"]
+    trained(monkeypatch, *given, "--epochs", "3", "--out", str(tmp_path))
+    steps = [10, 15, 20, 30, 40, 45][-keep:]
+    files = sorted(tmp_path.glob("step-*"))
+    assert [path.name for path in files] == [f"step-{n:07}.safetensors" for n in steps]
+    last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
+    assert last.samefile(files[-1])
+    records = [r for r in read(tmp_path / "log.jsonl") if "validation_top1" in r]
+    step = max(records, key=lambda record: record["validation_top1"])["step"]
+    assert f'"step": "{step}"'.encode() in best.read_bytes()
+
+
+def test_a_plateau_divides_the_rate_and_then_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "{ kind = 'plateau', patience = 1, drops = 2 }"
+    given = [plan(tmp_path), "--epochs", "50", "--out", str(tmp_path)]
+    trained(monkeypatch, *given, "--schedule", table)
+    log = read(tmp_path / "log.jsonl")
+    errors = tuple(1 - r["validation_top1"] for r in log if "validation_top1" in r)
+    schedule = Plateau(patience=1, drops=2)
+    assert [schedule.ended(errors[:n]) for n in range(len(errors) + 1)].index(True) == len(errors)
+    for record in log:
+        if "lr" in record:
+            past = errors[: int(record["epoch"]) - 1]
+            assert record["lr"] == 0.004 / schedule.divisor(Fraction(0), 50, past)
+    assert "the recipe's schedule ended the run" in capsys.readouterr().err
+    before = (tmp_path / "last.safetensors").read_bytes()
+    trained(monkeypatch, *given, "--resume")
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+
+
+def test_a_run_records_its_recipe_and_a_resumed_one_keeps_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    given = [plan(tmp_path), "--out", str(out), "--resume", "--seed", "3"]
+    trained(monkeypatch, *given, "--steps", "1", "--lr", "0.02", "--set", "augment.shared=8")
+    trained(monkeypatch, *given, "--steps", "3")
+    recipe = recipes.read(str(out / "recipe.toml"))
+    assert (recipe.rate, recipe.augment.shared) == (0.02, 8)
+    facts = json.loads((out / "run.json").read_text("utf-8"))
+    assert msgspec.convert(facts["recipe"], Recipe) == recipe
+    assert facts["plan"] == hashlib.sha256((tmp_path / "plan1.json").read_bytes()).hexdigest()
+    assert (facts["seed"], facts["step"]) == (3, 3)
+    assert {"numpy", "python"} <= facts["versions"].keys()
+
+
+def test_rules_reach_the_parameters_they_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name in ("hidden.*", "told.weight"):
+        out = tmp_path / name
+        rule = f"parameters = [{{ names = '{name}', after = 1, rate = 0 }}]"
+        given = [plan(tmp_path), "--checkpoint-every", "15", "--keep", "9", "--set", rule]
+        trained(monkeypatch, *given, "--steps", "20", "--out", str(out))
+        files = (out / f"step-{step:07}.safetensors" for step in (15, 20))
+        before, after = map(load_file, files)
+        found.append({n for n in before if np.array_equal(before[n], after[n])})
+    momenta = {"hidden.weight.momentum", "hidden.bias.momentum"}
+    assert found == [
+        {"hidden.weight", "hidden.bias"} | momenta,
+        {"told.weight", "told.weight.momentum"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "faces"], "'faces'; expected one of digits, photos"),
+        (
+            ["--recipe", "code145"],
+            "names 'conv1.weight' are none of the plan's; expected some like",
+        ),
+        (["--recipe", "none.toml"], "none.toml: cannot be read: No such file"),
+    ],
+)
+def test_what_does_not_fit_the_plan_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    refused(monkeypatch, plan(tmp_path), *arguments, words=words)
 
 
 def test_the_step_that_diverged_is_named_though_the_next_was_started(

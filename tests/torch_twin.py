@@ -27,8 +27,8 @@ RATE, MOMENTUM, DECAY = 0.0003, 0.9, 0.0005
 # ---------------------------------------------------------------------------- the same in PyTorch
 
 
-def forward(torch: Any, params: Params, images: Tensor) -> Tensor:
-    """The logits of centred crops [N,3,224,224]."""
+def forward(torch: Any, params: Params, images: Tensor, keep: float = 1.0) -> Tensor:
+    """The logits of centred crops [N,3,224,224]; `keep` is the chance that dropout spares."""
     f = torch.nn.functional
 
     def conv(x: Tensor, name: str, **geometry: int) -> Tensor:
@@ -51,8 +51,8 @@ def forward(torch: Any, params: Params, images: Tensor) -> Tensor:
     x = conv(pool(norm(x)), "conv3", padding=1)
     x = conv(x, "conv4", padding=1, groups=2)
     x = pool(conv(x, "conv5", padding=1, groups=2))
-    x = dense(x.flatten(1), "fc6").relu()
-    return dense(dense(x, "fc7").relu(), "fc8")
+    x = dense(x.flatten(1), "fc6").relu() * keep
+    return dense(dense(x, "fc7").relu() * keep, "fc8")
 
 
 def centred(torch: Any, values: Values, mean: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """From a region to binaries for NVIDIA GPUs: TVM's CUDA C, compiled for each architecture."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from tvm import tirx
 
 from codegen.cache import Compiled
 from codegen.cuda import toolchain
-from codegen.cuda.source import Function, functions, shortened
+from codegen.cuda.source import Function, functions, roomy, shortened
 from codegen.cuda.toolchain import Binary
 from codegen.kernels import build
 from codegen.targets import Cuda
@@ -45,15 +45,24 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     built = build(region, target)
     try:
         made = generated(built.function, region, target)
-        compiler = toolchain.find()
-        binaries = {arch: compiler.compile(made.text, arch) for arch in target.arches}
-        for arch, binary in binaries.items():
-            _require_registers(binary, arch)
+        text, binaries = _in_registers(made.text, target.arches)
     except Error as error:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
     launches = tuple(_measured(launch, binaries) for launch in made.launches)
     files = {f".{arch}.cubin": binary.cubin for arch, binary in binaries.items()}
-    return Compiled({**files, ".cu": made.text.encode()}, built.scratch, launches)
+    return Compiled({**files, ".cu": text.encode()}, built.scratch, launches)
+
+
+def _in_registers(text: str, arches: Sequence[str]) -> tuple[str, dict[str, Binary]]:
+    """The text and a binary for each architecture. Raises Error where values do not fit."""
+    compiler = toolchain.find()
+    binaries = {arch: compiler.compile(text, arch) for arch in arches}
+    if any(n.stack or n.spills for each in binaries.values() for n in each.functions.values()):
+        text = roomy(text)
+        binaries = {arch: compiler.compile(text, arch) for arch in arches}
+    for arch, binary in binaries.items():
+        _require_registers(binary, arch)
+    return text, binaries
 
 
 def _require_registers(binary: Binary, arch: str) -> None:

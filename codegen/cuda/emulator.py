@@ -40,7 +40,7 @@ _FLAGS = (
 )
 _HEADER = Path(__file__).with_name("emulator.h")
 _KERNEL = re.compile(
-    r'extern "C" __global__ void\s+(?:__launch_bounds__\((?P<most>\d+)\)\s*)?'
+    r'extern "C" __global__ void\s+(?:__launch_bounds__\((?P<most>\d+)(?:, 1)?\)\s*)?'
     r"(?P<name>\w+)\((?P<params>[^)]*)\)(?P<end>\s*[{;])"
 )
 

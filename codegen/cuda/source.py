@@ -19,7 +19,7 @@ PROLOGUE = """\
 
 _DECLARATION = re.compile(r'^extern "C" __global__ [^\n{]*;\n', re.MULTILINE)
 _FUNCTION = re.compile(
-    r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\) {',
+    r'^extern "C" __global__ void (?:__launch_bounds__\(\d+(?:, 1)?\) )?(\w+)\(([^)]*)\) {',
     re.MULTILINE,
 )
 
@@ -41,6 +41,14 @@ def shortened(text: str, *, noalias: bool) -> str:
     start = text.find('extern "C" __global__')
     code = _DECLARATION.sub("", text[start:]) if start >= 0 else ""
     return PROLOGUE + (code if noalias else code.replace(" __restrict__", "")).strip() + "\n"
+
+
+def roomy(text: str) -> str:
+    """The same, with all registers for one block of threads where that is what it takes.
+
+    The compiler stops at fewer, so that more blocks run at a time, even if values then spill.
+    """
+    return re.sub(r"__launch_bounds__\((\d+)\)", r"__launch_bounds__(\1, 1)", text)
 
 
 def functions(text: str) -> dict[str, Function]:

@@ -89,7 +89,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _colours(image: Image.Image) -> Image.Image:
     """RGB, or red, green and blue times alpha with alpha, where something is transparent."""
     if image.has_transparency_data:
-        return image.convert("RGBA").convert("RGBa")
+        straight = image if image.mode == "RGBA" else image.convert("RGBA")
+        return straight.convert("RGBa")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -90,7 +90,8 @@ def _toml(value: Any) -> str:
         case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"
         case str() | bool():
-            return json.dumps(value)
+            # TOML knows no surrogate pairs, and has this one more character escaped.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case _:
             return repr(value)
 

@@ -19,7 +19,7 @@ from runtime.data.sources.source import Source, cannot_read, text
 TRAIN, VALIDATION, TRUTH = "*train*.tar", "*val*.tar", "*ground_truth*.txt"
 SYNSETS = "synsets.txt"
 
-Synsets = dict[int, tuple[str, str]]  # by number: the synset and its words
+Synsets = dict[str, tuple[str, str]]  # by number: the synset and its words
 
 
 def opened(root: Path) -> Source:
@@ -55,16 +55,16 @@ def _synsets(path: Path) -> Synsets:
     found: Synsets = {}
     for place, line in text(path):
         number, synset, words = [*line.split(maxsplit=2), "", ""][:3]
-        if not number.isdecimal() or not synset or int(number) in found:
+        if not number.isdecimal() or not synset or number in found:
             raise DataError(f"{place}: expected a number of its own, a synset and its words")
-        found[int(number)] = synset, words
+        found[number] = synset, words
     return found
 
 
 def _truth(path: Path, synsets: Synsets, labels: dict[str, int]) -> list[int]:
     found = []
     for place, line in text(path):
-        synset, _ = synsets.get(int(line) if line.isdecimal() else -1, ("", ""))
+        synset, _ = synsets.get(line, ("", ""))
         if synset not in labels:
             raise DataError(f"{place}: {one_line(line)} is no number of a class in {SYNSETS}")
         found.append(labels[synset])

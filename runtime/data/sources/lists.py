@@ -5,15 +5,16 @@ with `train.txt` and `val.txt`.
 """
 
 from pathlib import Path
+from sys import intern
 
 from ir.command import DataError
 from runtime.data.sources.listing import Item, Listing, gather
 from runtime.data.sources.source import Source, text
 
 TRAIN, VALIDATION = "train.txt", "val.txt"
-MOST_CLASSES = 100_000
+MOST_DIGITS = 5  # of a label
 
-_Lines = list[tuple[str, str]]  # path and label
+_Lines = dict[str, str]  # the label of each path
 
 
 def opened(path: Path) -> Source:
@@ -24,7 +25,7 @@ def opened(path: Path) -> Source:
         return Source("list file", classes, _listing(path.parent, lines, classes))
     train, validation = _lines(path / TRAIN), _lines(path / VALIDATION)
     classes = _classes(path / TRAIN, train)
-    unknown = {label for _, label in validation} - set(classes)
+    unknown = set(validation.values()) - set(classes)
     if unknown:
         raise DataError(f"{path / VALIDATION}: label {min(unknown)!r} is not in {TRAIN}")
     return Source(
@@ -36,7 +37,7 @@ def opened(path: Path) -> Source:
 
 
 def _lines(path: Path) -> _Lines:
-    found: dict[str, str] = {}
+    found: _Lines = {}
     for place, line in text(path):
         *image, label = line.rsplit(maxsplit=1)
         if not image:
@@ -46,24 +47,28 @@ def _lines(path: Path) -> _Lines:
         found[image[0]] = _key(label)
     if not found:
         raise DataError(f"{path}: is empty; expected lines of a path and a label")
-    return list(found.items())
+    return found
 
 
 def _key(label: str) -> str:
-    """A label without leading zeros, where it is a number."""
-    return str(int(label)) if label.isdecimal() else label
+    """A label without leading zeros, where it is a number; equal ones are one object."""
+    return intern(label.lstrip("0") or "0") if _is_number(label) else intern(label)
+
+
+def _is_number(label: str) -> bool:
+    return label.isascii() and label.isdecimal()
 
 
 def _classes(path: Path, lines: _Lines) -> tuple[str, ...]:
-    labels = {label for _, label in lines}
-    if not all(label.isdecimal() for label in labels):
+    labels = set(lines.values())
+    if not all(map(_is_number, labels)):
         return tuple(sorted(labels))
-    last = max(map(int, labels))
-    if last >= MOST_CLASSES:
-        raise DataError(f"{path}: label {last}, expected less than {MOST_CLASSES}")
-    return tuple(map(str, range(last + 1)))
+    last = max(labels, key=lambda label: (len(label), label))
+    if len(last) > MOST_DIGITS:
+        raise DataError(f"{path}: label {last[:20]}, expected up to {MOST_DIGITS} digits")
+    return tuple(map(str, range(int(last) + 1)))
 
 
 def _listing(root: Path, lines: _Lines, classes: tuple[str, ...]) -> Listing:
     labels = {name: label for label, name in enumerate(classes)}
-    return gather((Item(image, labels[label]) for image, label in lines), root)
+    return gather((Item(image, labels[label]) for image, label in lines.items()), root)

@@ -35,14 +35,14 @@ def text(path: Path) -> Iterator[tuple[str, str]]:
     Raises DataError when the file cannot be read or is not UTF-8.
     """
     try:
-        lines = path.read_text("utf-8").split("\n")
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path}:{number}", line.decode().strip()
     except OSError as error:
         raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; expected text") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield f"{path}:{number}", line.strip()
+        raise DataError(f"{path}:{number}: is not UTF-8; expected text") from error
 
 
 def cannot_read(path: Path, error: OSError) -> DataError:

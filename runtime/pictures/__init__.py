@@ -1,0 +1,1 @@
+"""Pictures of runs and networks: drawn on a canvas, written as SVG or PNG."""
