@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
     )
     add("--arch", metavar="NAMES", help="of GPUs, such as sm_80,sm_90a (default: those here)")
     add("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
-    add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, such as relu1")
+    add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, too")
     add("--dump", metavar="DIR", help="write what every pass made")
     add("--exact", action="store_true", help="no kernels that trade accuracy for speed")
     add("--no-cache", action="store_true", help="compile every kernel afresh")

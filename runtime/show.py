@@ -57,7 +57,7 @@ def _neighbours(kinds: Any) -> None:
 def _maps(kinds: Any) -> None:
     parser = _kind(kinds, "maps", show_maps, "what a layer makes of images")
     add_options(parser)
-    parser.add_argument("value", help="a value that the plan was built to --keep, such as relu1")
+    parser.add_argument("value", help="a value that the plan was built to --keep")
     _images(parser, 4)
     parser.add_argument("--maps", type=count, default=12, metavar="N", help="how many (default 12)")
 

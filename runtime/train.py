@@ -16,12 +16,13 @@ import numpy as np
 from ir import plan as plans
 from ir.command import Error, Exit, run
 from runtime import checkpoint, recipes
-from runtime.curve import write_curve
 from runtime.devices import open_executor
 from runtime.fit import table
 from runtime.job import Job
 from runtime.log import accuracy, read
 from runtime.options import parse
+from runtime.pictures.curves import curves
+from runtime.pictures.file import write
 from runtime.progress import Progress
 from runtime.session import Session
 from runtime.stop import Stop
@@ -89,7 +90,7 @@ def train(job: Job) -> Exit:
         _record(job, session, started)
         session.run()
         _record(job, session, started, _now())
-        write_curve(read(options.log_file), options.curve)
+        write(curves({"": read(options.log_file)}), options.curve)
         if options.profile:
             session.profile.write(options.profile)
         if stop.reason:

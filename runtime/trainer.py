@@ -18,11 +18,11 @@ from runtime.data.prefetch import prefetched
 from runtime.executor import Executor, Outputs, Watch
 from runtime.feeds import Packed
 from runtime.log import Record
+from runtime.measures import MEASURES, Mean
 from runtime.packing import Array
 from runtime.rates import Errors
 from runtime.schedule import Schedule
 
-MEASURES = ("loss", "top1", "top5")
 SCALARS = ("seed", "step", "keep", "momentum", "decay")
 EVALUATE = "evaluate"
 APPLY = "apply"
@@ -128,7 +128,7 @@ class Trainer:
         Its time is that since its start, or since the step before was done.
         """
         done = self._going.popleft()
-        found = _Mean()
+        found = Mean()
         for weight, outputs in done.runs:
             found.take(weight, outputs)
         start, self._finished = max(done.start, self._finished), time.perf_counter()
@@ -151,7 +151,7 @@ class Trainer:
         if self._validation is None:
             return None
         start = time.perf_counter()
-        found, going = _Mean(), deque[tuple[float, Outputs]]()
+        found, going = Mean(), deque[tuple[float, Outputs]]()
         batch = self._validation.batch
         for weight, values in prefetched(
             lambda i: self._packed(EVALUATE, batch(i)), 0, self._validation.count
@@ -205,20 +205,3 @@ class _Step:
     rate: float
     start: float
     runs: list[tuple[float, Outputs]] = field(default_factory=list)
-
-
-class _Mean:
-    """Weighted means of the measures of several batches."""
-
-    def __init__(self) -> None:
-        self.weight = 0.0
-        self._sums = dict.fromkeys(MEASURES, 0.0)
-
-    def take(self, weight: float, outputs: Outputs) -> None:
-        measures = outputs()
-        self.weight += weight
-        for name in MEASURES:
-            self._sums[name] += weight * float(measures[name])
-
-    def means(self) -> Record:
-        return {name: total / self.weight for name, total in self._sums.items()}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime import curve
 from runtime.log import Record, read
 from tests import oracle_train
 
@@ -22,7 +21,6 @@ def plan(folder: Path, accumulate: int = 1) -> str:
 def trained(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     """Run the command within this process, which is faster."""
     monkeypatch.setattr(sys, "argv", ["train", *arguments])
-    monkeypatch.setattr(curve, "find_spec", lambda name: None)  # matplotlib takes its time
     oracle_train.main()
 
 

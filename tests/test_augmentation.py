@@ -53,6 +53,7 @@ def test_what_an_image_gets_does_not_depend_on_the_batch_size(
         for n in (one, other)
     )
     assert first == second
+    assert set(first) == {(epoch, image) for epoch in range(2) for image in range(50)}
 
 
 @cases(full=100, sample=10)

@@ -9,7 +9,7 @@ import pytest
 
 from ir import plan as plans
 from ir.command import Error, Exit
-from runtime import curve, devices, train
+from runtime import devices, train
 from runtime.cuda.executor import REST
 from runtime.log import read
 from tests.cuda_plans import folder, on_gpus, simulated
@@ -35,7 +35,6 @@ def trained(
     """The checkpoint of a run."""
     monkeypatch.setattr(devices, "Driver", lambda: simulated(seed=seed, room=room))
     monkeypatch.setattr(sys, "argv", ["train", path, "--out", str(out), *options])
-    monkeypatch.setattr(curve, "find_spec", lambda name: None)  # matplotlib takes its time
     train.main()
     return (out / "last.safetensors").read_bytes()
 

@@ -69,31 +69,6 @@ def presented(batches: Batches, epochs: int) -> dict[tuple[int, int], tuple[obje
 # ---------------------------------------------------------------------------- draws
 
 
-@cases(full=200, sample=10)
-@given(seed=st.integers(0, 2**32 - 1), one=st.integers(1, 60), other=st.integers(1, 60))
-def test_what_an_image_gets_does_not_depend_on_the_batch_size(
-    seed: int, one: int, other: int
-) -> None:
-    first, second = (
-        presented(Batches(ALL, ALL.train, feeds(n), seed=seed, augment=AUGMENT), 2)
-        for n in (one, other)
-    )
-    assert first == second
-    assert set(first) == {(epoch, image) for epoch in range(2) for image in range(50)}
-
-
-@cases(full=100, sample=10)
-@given(seed=st.integers(0, 2**32 - 1), index=st.integers(0, 40))
-def test_a_batch_does_not_depend_on_those_before_it(seed: int, index: int) -> None:
-    run, resumed = (
-        Batches(ALL, ALL.train, feeds(16), seed=seed, augment=AUGMENT) for _ in range(2)
-    )
-    for earlier in range(index):
-        run.batch(earlier)
-    after, fresh = run.batch(index), resumed.batch(index)
-    assert all(np.array_equal(after[name], fresh[name]) for name in after | fresh)
-
-
 def test_epochs_seeds_and_images_draw_differently() -> None:
     found = [
         presented(Batches(ALL, ALL.train, feeds(50), seed=seed, augment=AUGMENT), 2)

@@ -332,4 +332,4 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert not emulator.available()
     with pytest.raises(Error, match=r"no C\+\+ compiler among .*apt install"):
-        emulator.compile(kernel("float* o", "o[0] = 1;"))
+        emulator.compile(kernel("float* o", "o[0] = 4711;"))

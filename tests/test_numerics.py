@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ir import plan as plans
 from ir.command import Exit
-from runtime import curve, devices, train
+from runtime import devices, train
 from runtime.devices import open_executor
 from runtime.executor import Executor
 from runtime.log import read
@@ -99,7 +99,6 @@ def test_statistics_of_nothing_finite_are_counts() -> None:
 
 def trained(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr("sys.argv", ["train", *arguments])
-    monkeypatch.setattr(curve, "find_spec", lambda name: None)
     train.main()
 
 

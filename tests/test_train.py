@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from ir import plan as plans
 from ir.command import Error, Exit
 from ir.plan import Move, Run
-from runtime import curve, recipes, session, train
+from runtime import recipes, session, train
 from runtime.executor import Event, Watch
 from runtime.log import STEP, VALIDATION, Log, Record, read
 from runtime.profile import Profile
@@ -103,7 +103,6 @@ def test_compiled_runs_give_the_same_bits_however_bound_threaded_or_cut(
         "narrow": [["--threads", "1"]],
         "cut": [["--steps", "20"], ["--resume"]],
     }
-    monkeypatch.setattr(curve, "find_spec", lambda name: None)
     for name, runs in ways.items():
         for options in runs:
             given = ["train", str(tmp_path / "plan.json"), "--steps", "100"]
@@ -226,19 +225,6 @@ def test_a_plan_that_cannot_train_is_refused() -> None:
 
 
 # ---------------------------------------------------------------------------- pictures
-
-
-@pytest.mark.parametrize("drawn", [True, False])
-def test_a_curve_is_svg_with_or_without_matplotlib(
-    drawn: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not drawn:
-        monkeypatch.setattr(curve, "find_spec", lambda name: None)
-    records: list[Record] = [{"step": n, "loss": 1 / n} for n in range(1, 9)]
-    text = curve.curve([*records, {"step": 8, "validation_top1": 0.5}])
-    assert "<svg" in text
-    assert text.rstrip().endswith("</svg>")
-    assert "<svg" in curve.curve([])
 
 
 def test_a_trace_has_a_row_for_each_device_and_arrows_between_them() -> None:

@@ -15,6 +15,8 @@ BLUE, RED = "#4269d0", "#d62728"
 COLOURS = (BLUE, "#e08a1e", "#3a9a5b", RED, "#9467bd", "#8c6d4f", "#d468a8", "#555555")
 
 TEXT = 12
+LEAST = 460
+"""The least width of a page with a title."""
 _WIDTH = 0.56  # of a letter, in sizes of the font, on average
 
 

@@ -8,7 +8,7 @@ from runtime.pictures.canvas import BLACK, GREY, PALE, TEXT, Canvas
 
 Points = Sequence[tuple[float, float]]
 
-LEFT, RIGHT, ABOVE, BELOW = 60, 16, 30, 26  # around the axes
+LEFT, RIGHT, ABOVE, BELOW = 60, 32, 30, 26  # around the axes
 DOT = 4
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.pictures.canvas import GREY, Canvas
+from runtime.pictures.canvas import GREY, LEAST, Canvas
 from runtime.pictures.tiles import around_grey, columns_for
 
 SIDE, GAP, MARGIN, NUMBERS, HEAD = 36, 3, 14, 24, 58
@@ -31,9 +31,8 @@ def filters(name: str, panels: Sequence[Panel], channel: int | None) -> Canvas:
     count = max(len(panel.kernels) for panel in panels)
     columns = columns_for(count)
     wide = NUMBERS + columns * (SIDE + GAP) + MARGIN
-    canvas = Canvas(
-        MARGIN + wide * len(panels), HEAD + -(-count // columns) * (SIDE + GAP) + MARGIN
-    )
+    high = HEAD + -(-count // columns) * (SIDE + GAP) + MARGIN
+    canvas = Canvas(max(MARGIN + wide * len(panels), LEAST), high)
     most = max(float(np.abs(panel.kernels).max()) for panel in panels)
     chosen = "" if channel is None else f", channel {channel}"
     canvas.text(MARGIN, 22, f"{name}{chosen}: from -{most:.3g} to {most:.3g}", size=14)

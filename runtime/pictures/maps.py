@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.pictures.canvas import GREY, TEXT, Canvas, Rgb
+from runtime.pictures.canvas import GREY, LEAST, TEXT, Canvas, Rgb
 from runtime.pictures.tiles import from_black
 
 SIDE, GAP, FIRST, MARGIN, HEAD = 72, 6, 20, 14, 56
@@ -25,9 +25,9 @@ def maps(name: str, rows: Sequence[Maps], count: int) -> Canvas:
     total = len(rows[0].values)
     count = min(count, total)
     width = 2 * MARGIN + (1 + count) * (SIDE + GAP) + FIRST
-    canvas = Canvas(max(width, 420), HEAD + len(rows) * (SIDE + GAP) + MARGIN)
-    words = f"{name}: {count} of {total} maps, each from its least (black) to its largest (white)"
-    canvas.text(MARGIN, 22, words, size=TEXT + 1)
+    canvas = Canvas(max(width, LEAST), HEAD + len(rows) * (SIDE + GAP) + MARGIN)
+    words = f"{name}: {count} of {total} maps, black to white from least to largest"
+    canvas.text(MARGIN, 22, words, size=TEXT + 1, room=canvas.width - MARGIN)
     for index in range(count):
         canvas.text(_left(index + 1), HEAD - 8, str(index), colour=GREY)
     for place, row in enumerate(rows):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.pictures.canvas import BLACK, GREY, RED, Canvas, Rgb
+from runtime.pictures.canvas import BLACK, GREY, LEAST, RED, Canvas, Rgb
 
 SIDE, GAP, FIRST, WORDS, MARGIN, HEAD = 84, 8, 24, 18, 14, 40
 
@@ -24,9 +24,9 @@ def neighbours(rows: Sequence[Row], names: Sequence[str]) -> Canvas:
     """A row for each image, the nearest first; classes that are not the first's are red."""
     count = max(len(near) for _, near in rows)
     width = 2 * MARGIN + (1 + count) * (SIDE + GAP) + FIRST
-    canvas = Canvas(width, HEAD + len(rows) * (SIDE + WORDS + GAP) + MARGIN)
+    canvas = Canvas(max(width, LEAST), HEAD + len(rows) * (SIDE + WORDS + GAP) + MARGIN)
     canvas.text(MARGIN, 22, "image")
-    canvas.text(_left(1), 22, "nearest training images, with class and distance of features")
+    canvas.text(_left(1), 22, "nearest training images, with class and distance")
     for place, (first, near) in enumerate(rows):
         y = HEAD + place * (SIDE + WORDS + GAP)
         _cell(canvas, _left(0), y, first, names[first.label], BLACK)

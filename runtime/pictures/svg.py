@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 import PIL.Image
 
-from runtime.pictures.canvas import Canvas, Image, Line, Rectangle, Rgb, Shape, Text
+from runtime.pictures.canvas import Canvas, Image, Line, Rectangle, Shape, Text
 
 
 def svg(canvas: Canvas) -> str:
@@ -32,7 +32,7 @@ def _element(shape: Shape) -> str:
             return f"<text {place} {style}>{escape(shape.words)}</text>"
         case Image():
             style = 'preserveAspectRatio="none" style="image-rendering:pixelated"'
-            return f'<image {_box(shape)} {style} href="{_link(shape.pixels)}"/>'
+            return f'<image {_box(shape)} {style} href="{_link(shape)}"/>'
 
 
 def _box(shape: Rectangle | Image) -> str:
@@ -40,7 +40,10 @@ def _box(shape: Rectangle | Image) -> str:
     return f'{place} width="{shape.width:.1f}" height="{shape.height:.1f}"'
 
 
-def _link(pixels: Rgb) -> str:
+def _link(shape: Image) -> str:
+    """The pixels, enlarged here since not every viewer leaves their edges sharp."""
+    rows, columns = shape.pixels.shape[:2]
+    tall, wide = round(2 * shape.height / rows) or 1, round(2 * shape.width / columns) or 1
     data = BytesIO()
-    PIL.Image.fromarray(pixels).save(data, "png")
+    PIL.Image.fromarray(shape.pixels.repeat(tall, axis=0).repeat(wide, axis=1)).save(data, "png")
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

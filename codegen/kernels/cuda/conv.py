@@ -3,7 +3,7 @@
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, groups_of
-from codegen.kernels.cuda.correlation import Correlation, Met, Pixel
+from codegen.kernels.cuda.correlation import Correlation, Met, Strip
 from codegen.kernels.cuda.stage import Run
 from codegen.kernels.cuda.writer import WARP, Built
 from codegen.kernels.epilogue import anchor
@@ -35,8 +35,8 @@ class _Conv(Correlation):
         aligned = self.groups == 1 or self.rows % 4 == 0
         return Run(flipped=False, width=4 if aligned else 1), Run(flipped=False, width=4)
 
-    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
-        row = pixel.group * self.rows + row
+    def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
+        row = strip.group * self.rows + row
         return tirx.truncdiv(row, WARP), met.map, *met.tap, tirx.truncmod(row, WARP)
 
 
@@ -50,6 +50,6 @@ class _ConvDx(Correlation):
     def runs(self) -> tuple[Run, Run]:
         return Run(flipped=True, width=1 if self.maps % 4 else 4), Run(flipped=False, width=4)
 
-    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
-        out = pixel.group * self.maps + met.map
+    def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
+        out = strip.group * self.maps + met.map
         return tirx.truncdiv(out, WARP), row, *met.tap, tirx.truncmod(out, WARP)

@@ -75,7 +75,7 @@ class _ConvDw(TapRows[_Group]):
         )
         return Size(self.groups, channels * height * width, blocks, self.most, HALF)
 
-    def place(self, product: Expr) -> _Group:
+    def place(self, product: Expr, first: Expr, last: Expr) -> _Group:
         begin = product * self.maps
         return _Group(product, begin, begin + self.maps, tirx.truncdiv(begin, WARP))
 

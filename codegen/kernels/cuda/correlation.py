@@ -1,12 +1,13 @@
-"""What convolutions, local layers and their data gradients have in common: one product for every
-pixel of the result, summed over the taps that meet a pixel of the source and over its maps.
+"""What convolutions, local layers and their data gradients have in common: products for strips of
+pixels of the result, summed over the taps that meet the source and over its maps.
 
-Padding is skipped. Where there are few maps, chunks run over maps and taps as one, and what lies in
-the padding counts as zero.
+Columns are pixels of a row that have the same taps, each for all images; rows are the maps. What
+all pixels of a strip have in the padding is skipped, the rest counts as zero. Where there are few
+maps, chunks run over maps and taps as one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -14,6 +15,7 @@ from codegen.kernels.axis import Axis, Forward, Taps, axes
 from codegen.kernels.cuda.images import ImageColumns
 from codegen.kernels.cuda.product import Chunk
 from codegen.kernels.cuda.stage import Element, depth_of
+from codegen.kernels.cuda.strip import Strips
 from codegen.kernels.cuda.tile import Size
 from codegen.loops import Expr
 from codegen.targets import Cuda
@@ -27,8 +29,9 @@ Pair = tuple[Expr, Expr]
 
 
 @dataclass(frozen=True)
-class Pixel:
-    """A pixel of the result, in a group of maps, and the taps that meet the source."""
+class Strip:
+    """Pixels of a row of the result in a group of maps, from column x on, and all the taps through
+    which one of them meets the source."""
 
     group: Expr
     y: Expr
@@ -39,23 +42,24 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Met:
-    """What a step meets: a map of the source within the group, through a tap, at a pixel.
+    """What a step meets: a map of the source within the group, through a tap, and its number.
 
-    `valid` must hold for there to be such a step, `inside` for the pixel to lie in the image.
+    `valid` must hold for there to be such a step.
     """
 
     map: Expr
     tap: Pair
-    pixel: Pair
+    number: Pair
     valid: tuple[Expr, ...]
-    inside: tuple[Expr, ...] = ()
 
 
-class Correlation(ImageColumns[Pixel]):
+class Correlation(ImageColumns[Strip]):
     """A result [N, groups * rows, H, W] of a source [N, groups * maps, H', W']."""
 
     axis: type[Axis]
     groups = 1
+    shared = True
+    """Whether pixels share weights."""
 
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
         super().__init__(region, target, node)
@@ -67,12 +71,15 @@ class Correlation(ImageColumns[Pixel]):
         self.down, self.across = axes(self.axis, node, node.type.shape[2:], images, self.window)
         self.few = self.maps < FEW and self.axis is Forward
         self.depth = depth_of(self._taps * self.maps if self.few else self.maps)
+        # One weight serves all pixels of a product: those that have the same taps.
+        apart = len(self.across.phases()) if self.shared else self.across.results
+        self.strips = Strips(self.across, apart, self.w.blocks(node.type))
 
     def operands(self) -> None:
         """Tell source and weights apart."""
         raise NotImplementedError
 
-    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
+    def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         """Where the weight between a row and what a step meets lies."""
         raise NotImplementedError
 
@@ -87,9 +94,8 @@ class Correlation(ImageColumns[Pixel]):
         return -(-self.maps // self.depth)
 
     def size(self) -> Size:
-        height, width = self.node.type.shape[2:]
-        products, blocks = self.groups * height * width, self.w.blocks(self.node.type)
-        return Size(products, self.rows, blocks, self._most_chunks(), self.depth)
+        products = self.groups * self.down.results * self.strips.apart
+        return Size(products, self.rows, self.strips.blocks, self._most_chunks(), self.depth)
 
     def _most_chunks(self) -> int:
         if self.few:
@@ -97,29 +103,35 @@ class Correlation(ImageColumns[Pixel]):
         stride = 1 if self.axis is Forward else self.down.stride * self.across.stride
         return -(-self._taps // stride) * self._chunks_of_maps
 
-    def place(self, product: Expr) -> Pixel:
-        w, (height, width) = self.w, self.node.type.shape[2:]
-        group, y, x = w.indices(product, (self.groups, height, width))
-        return Pixel(group, y, x, self._fixed(self.down.taps(y)), self._fixed(self.across.taps(x)))
+    def place(self, product: Expr, first: Expr, last: Expr) -> Strip:
+        extents = self.groups, self.down.results, self.strips.apart
+        group, y, x = self.w.indices(product, extents)
+        down, across = self.down.taps(y), self.strips.taps(x, first, last)
+        return Strip(group, y, x, self._fixed(down), self._fixed(across))
 
     def _fixed(self, taps: Taps) -> Taps:
         w = self.w
         begin = w.fixed(taps.begin)
-        return Taps(begin, w.fixed(tirx.max(begin, taps.end)), taps.tap, taps.source)
+        return replace(taps, begin=begin, end=w.fixed(tirx.max(begin, taps.end)))
 
-    def result(self, place: Pixel, row: Expr, block: Expr) -> tuple[Expr, ...]:
-        return block, place.group * self.rows + row, place.y, place.x
+    def result(self, place: Strip, row: Expr, block: Expr) -> tuple[Expr, ...]:
+        pixel = place.y, self.strips.pixel(place.x, block)
+        return self.strips.image(block), place.group * self.rows + row, *pixel
+
+    def lanes(self, place: Strip, block: Expr) -> tuple[Expr, ...]:
+        images = super().lanes(place, self.strips.image(block))
+        return self.strips.holds(place.x, block) + images
 
     # ------------------------------------------------------------------------ the chunks
 
-    def chunks(self, place: Pixel) -> Expr:
+    def chunks(self, place: Strip) -> Expr:
         if self.few:
             return self._most_chunks()
         down, across = place.down, place.across
         return (down.end - down.begin) * (across.end - across.begin) * self._chunks_of_maps
 
-    def chunk(self, place: Pixel, number: Expr) -> Chunk:
-        meet = self._meet_all(place, number) if self.few else self._meet_tap(place, number)
+    def chunk(self, place: Strip, number: Expr) -> Chunk:
+        meet = self._meet_all(number) if self.few else self._meet_tap(place, number)
 
         def row(step: Expr, row: Expr) -> Element:
             met = meet(step)
@@ -128,12 +140,20 @@ class Correlation(ImageColumns[Pixel]):
 
         def column(step: Expr, block: Expr, lane: Expr) -> Element:
             met = meet(step)
-            index = (block, place.group * self.maps + met.map, *met.pixel, lane)
-            return Element(self.w.buffers[self.source], index, (*met.valid, *met.inside))
+            y = place.down.source(met.number[0])
+            x = self.strips.source(place.x, block, met.number[1])
+            index = (self.strips.image(block), place.group * self.maps + met.map, y, x, lane)
+            valid = (*met.valid, *self._inside(y, x))
+            return Element(self.w.buffers[self.source], index, valid)
 
         return Chunk(row, column)
 
-    def _meet_tap(self, place: Pixel, number: Expr) -> Callable[[Expr], Met]:
+    def _inside(self, y: Expr, x: Expr) -> tuple[Expr, ...]:
+        """What must hold for a pixel that is met to lie in the image."""
+        down = inside(self.down, y) if self.few else ()
+        return down + (inside(self.across, x) if self.few or self.strips.pixels > 1 else ())
+
+    def _meet_tap(self, place: Strip, number: Expr) -> Callable[[Expr], Met]:
         """A chunk of the maps that are met through one tap."""
         w, down, across = self.w, place.down, place.across
         tap = w.fixed(tirx.truncdiv(number, self._chunks_of_maps))
@@ -141,31 +161,30 @@ class Correlation(ImageColumns[Pixel]):
         width = across.end - across.begin
         r = w.fixed(down.begin + tirx.truncdiv(tap, width))
         s = w.fixed(across.begin + tirx.truncmod(tap, width))
+        taps = down.tap(r), across.tap(s)
 
         def meet(step: Expr) -> Met:
             valid = (first + step < self.maps,) if self.maps % self.depth else ()
-            taps, pixel = (down.tap(r), across.tap(s)), (down.source(r), across.source(s))
-            return Met(first + step, taps, pixel, valid)
+            return Met(first + step, taps, (r, s), valid)
 
         return meet
 
-    def _meet_all(self, place: Pixel, number: Expr) -> Callable[[Expr], Met]:
+    def _meet_all(self, number: Expr) -> Callable[[Expr], Met]:
         """A chunk of all maps and taps."""
         first, total = number * self.depth, self.maps * self._taps
 
         def meet(step: Expr) -> Met:
             channel, r, s = self.w.indices(first + step, (self.maps, *self.window))
-            y = place.y * self.down.stride + r - self.down.before
-            x = place.x * self.across.stride + s - self.across.before
             valid = (first + step < total,) if total % self.depth else ()
-            reached = inside(self.down, y) + inside(self.across, x)
-            return Met(channel, (r, s), (y, x), valid, reached)
+            return Met(channel, (r, s), (r, s), valid)
 
         return meet
 
 
 def inside(axis: Axis, pixel: Expr) -> tuple[Expr, ...]:
-    """What must hold for a pixel to lie in the image."""
+    """What must hold for a pixel of the source to lie in the image."""
+    if not isinstance(axis, Forward):
+        return pixel >= 0, pixel < axis.sources
     begin = () if axis.before == 0 else (pixel >= 0,)
     reach = (axis.results - 1) * axis.stride + axis.window - axis.before
     return begin if reach <= axis.sources else (*begin, pixel < axis.sources)

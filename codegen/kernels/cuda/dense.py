@@ -54,7 +54,7 @@ class _Features(ImageColumns[None]):
         features, blocks = self.node.type.shape[1], self.w.blocks(self.node.type)
         return Size(1, features, blocks, -(-self.steps // self.depth), self.depth)
 
-    def place(self, product: Expr) -> None:
+    def place(self, product: Expr, first: Expr, last: Expr) -> None:
         return None
 
     def chunks(self, place: None) -> Expr:
@@ -106,7 +106,7 @@ class _DenseDw(ImageSums[None]):
         inputs, blocks = self.node.type.shape[1], self.w.blocks(self.node.type)
         return Size(1, inputs, blocks, self.most, HALF)
 
-    def place(self, product: Expr) -> None:
+    def place(self, product: Expr, first: Expr, last: Expr) -> None:
         return None
 
     def chunk(self, place: None, number: Expr) -> Chunk:

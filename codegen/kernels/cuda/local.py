@@ -4,7 +4,7 @@ from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward
 from codegen.kernels.cuda.conv_dw import TapRows
-from codegen.kernels.cuda.correlation import Correlation, Met, Pair, Pixel
+from codegen.kernels.cuda.correlation import Correlation, Met, Pair, Strip
 from codegen.kernels.cuda.images import HALF
 from codegen.kernels.cuda.product import Chunk
 from codegen.kernels.cuda.stage import Run
@@ -36,6 +36,7 @@ def local_dw(region: Graph, target: Cuda) -> Built | str:
 
 class _Local(Correlation):
     axis = Forward
+    shared = False
 
     def operands(self) -> None:
         self.source, self.weights = self.node.inputs
@@ -43,13 +44,14 @@ class _Local(Correlation):
     def runs(self) -> tuple[Run, Run]:
         return Run(flipped=False, width=4), Run(flipped=False, width=4)
 
-    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
+    def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         block, lane = tirx.truncdiv(row, WARP), tirx.truncmod(row, WARP)
-        return block, pixel.y, pixel.x, met.map, *met.tap, lane
+        return block, strip.y, strip.x, met.map, *met.tap, lane
 
 
 class _LocalDx(Correlation):
     axis = Adjoint
+    shared = False
 
     def operands(self) -> None:
         self.weights, self.source = self.node.inputs
@@ -57,9 +59,10 @@ class _LocalDx(Correlation):
     def runs(self) -> tuple[Run, Run]:
         return Run(flipped=True, width=1 if self.maps % 4 else 4), Run(flipped=False, width=4)
 
-    def weight(self, pixel: Pixel, met: Met, row: Expr) -> tuple[Expr, ...]:
+    def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         block, lane = tirx.truncdiv(met.map, WARP), tirx.truncmod(met.map, WARP)
-        return block, *met.pixel, row, *met.tap, lane
+        r, s = met.number
+        return block, strip.down.source(r), strip.across.source(s), row, *met.tap, lane
 
 
 class _LocalDw(TapRows[Pair]):
@@ -70,7 +73,7 @@ class _LocalDw(TapRows[Pair]):
         products, blocks = self.down.results * self.across.results, self.w.blocks(self.node.type)
         return Size(products, channels * height * width, blocks, self.most, HALF)
 
-    def place(self, product: Expr) -> Pair:
+    def place(self, product: Expr, first: Expr, last: Expr) -> Pair:
         y, x = self.w.indices(product, (self.down.results, self.across.results))
         return y, x
 

@@ -1,20 +1,20 @@
 """The engine of all contractions: tiles of rows x columns, summed in registers.
 
-Columns are lanes, so elements of the result's axis 0; rows are its other axes. Each thread sums 16
-rows of its lane in up to four blocks of columns. Sums run in chunks through shared memory. Where
+Columns are lanes, so elements of the result's axis 0; rows are its other axes. Each thread sums
+some rows of its lane in some blocks of columns. Sums run in chunks through shared memory. Where
 there are too few tiles for the machine, sums are cut into parts, which a second launch adds up in
 their order.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from tvm import tirx
 
 from codegen.kernels.cuda.stage import At, Element, Run, Stage, when
 from codegen.kernels.cuda.sums import Sums
-from codegen.kernels.cuda.tile import ROWS, Size, Tile, best_tile
+from codegen.kernels.cuda.tile import Size, Tile, best_tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.math import f32
@@ -58,8 +58,8 @@ class Product(Generic[Place]):
         """How the factors of rows and those of columns lie in memory."""
         raise NotImplementedError
 
-    def place(self, product: Expr) -> Place:
-        """Where a product lies."""
+    def place(self, product: Expr, first: Expr, last: Expr) -> Place:
+        """Where a product lies; only these of its blocks of columns are asked for."""
         raise NotImplementedError
 
     def chunks(self, place: Place) -> Expr:
@@ -82,7 +82,8 @@ class Product(Generic[Place]):
 
     def build(self) -> Built:
         """Write it all."""
-        size, w = self.size(), self.w
+        width = min(run.width for run in self.runs())
+        size, w = replace(self.size(), width=width), self.w
         tile = best_tile(size)
         if tile.parts == 1:
             self._sum(tile, None)
@@ -98,12 +99,12 @@ class Product(Generic[Place]):
         with w.launch(tile.grid, tile.warps) as (number, warp):
             extents = (tile.parts, tile.across, size.products, tile.down)
             part, across, product, down = w.indices(number, extents)
-            place = self.place(product)
             corner = _Corner(tile, down * tile.rows, across * tile.blocks)
+            place = self.place(product, corner.block, corner.last)
             sums = Sums(w, tile, warp)
             self._run(sums, place, corner, part)
             with sums.each() as (i, j):
-                row, block = corner.row + warp * ROWS + i, corner.block + j
+                row, block = corner.row + warp * tile.height + i, corner.block + j
                 with when(w, (*corner.holds_row(row), *corner.holds_block(block))):
                     if parts:
                         parts.store(w, sums.at(i, j)(w.lane), part, product, block, row, w.lane)
@@ -119,7 +120,7 @@ class Product(Generic[Place]):
             total.set(f32(0))
             with w.serial(tile.parts) as part:
                 total.set(total(w.lane) + parts[part, product, block, row, w.lane])
-            self._finish(self.place(product), row, block, total)
+            self._finish(self.place(product, block, block), row, block, total)
 
     def _finish(self, place: Place, row: Expr, block: Expr, total: Lane) -> None:
         """Padding lanes are left as they are: those of states are zero."""
@@ -161,6 +162,11 @@ class _Corner:
     tile: Tile
     row: Expr
     block: Expr
+
+    @property
+    def last(self) -> Expr:
+        """Its last block of columns."""
+        return tirx.min(self.block + self.tile.blocks, self.tile.size.blocks) - 1
 
     def holds_row(self, row: Expr) -> tuple[Expr, ...]:
         """What must hold for a row to be one."""
