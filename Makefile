@@ -59,7 +59,7 @@ format: setup  ## let ruff mend what it can
 
 lock:        ## bring both locks up to date with pyproject.toml
 	command -v $(UV) > /dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	$(COMPILE) --extra demo --extra plot --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra demo --extra dev --output-file requirements.lock pyproject.toml
 	$(PYTHON) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	    print(*project["optional-dependencies"]["cuda"], sep="\n")' \
 	    | $(COMPILE) --python-version 3.11 --constraint requirements.lock \
