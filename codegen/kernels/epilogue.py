@@ -1,6 +1,7 @@
 """What follows a contraction within its region, done while its results are at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from codegen.kernels.pointwise import RULES
 from codegen.kernels.writer import Lane, Position, Writer
@@ -23,6 +24,17 @@ def anchor(region: Graph, op: str) -> Node | str:
     if first.attrs["math"] != "f32":
         return f'{first.op} is only done with math="f32", not {first.attrs["math"]}'
     return first
+
+
+def family(op: str, kernel: Callable[..., Any]) -> Callable[[Graph, Any], Any]:
+    """What builds the kernel of a region (given a target) that begins with an op and goes on
+    pointwise, or says why it does not; `kernel(region, target, node)` can `build()`."""
+
+    def built(region: Graph, target: Any) -> Any:
+        node = anchor(region, op)
+        return node if isinstance(node, str) else kernel(region, target, node).build()
+
+    return built
 
 
 class Epilogue:

@@ -2,25 +2,31 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cpu.conv import conv, conv_dx
+from codegen.kernels.cpu.conv import Conv, ConvDx
 from codegen.kernels.cpu.conv_dw import conv_dw
-from codegen.kernels.cpu.dense import dense, dense_dw, dense_dx
-from codegen.kernels.cpu.local import local, local_dw, local_dx
+from codegen.kernels.cpu.dense import Dense, DenseDw, DenseDx
+from codegen.kernels.cpu.local import Local, LocalDw, LocalDx
 from codegen.kernels.cpu.stages import staged
 from codegen.kernels.cpu.writer import Built
+from codegen.kernels.epilogue import family
 from codegen.targets import Cpu
 from ir.graph import Graph
 
-FAMILIES: dict[str, Callable[[Graph, Cpu], Built | str]] = {
-    "conv": conv,
-    "conv_dx": conv_dx,
+CONTRACTIONS = {
+    "conv": Conv,
+    "conv_dx": ConvDx,
     "conv_dw": conv_dw,
-    "dense": dense,
-    "dense_dx": dense_dx,
-    "dense_dw": dense_dw,
-    "local": local,
-    "local_dx": local_dx,
-    "local_dw": local_dw,
+    "dense": Dense,
+    "dense_dx": DenseDx,
+    "dense_dw": DenseDw,
+    "local": Local,
+    "local_dx": LocalDx,
+    "local_dw": LocalDw,
+}
+"""By the op that the region begins with."""
+
+FAMILIES: dict[str, Callable[[Graph, Cpu], Built | str]] = {
+    **{op: family(op, kernel) for op, kernel in CONTRACTIONS.items()},
     "stages": staged,
 }
 """Each builds the kernel of a region, or says in words why it does not; the most specific first."""

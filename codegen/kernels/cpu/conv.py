@@ -7,26 +7,13 @@ from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, Taps
 from codegen.kernels.cpu.correlation import At, Correlation, Depth, Step
-from codegen.kernels.cpu.writer import LANES, Built
-from codegen.kernels.epilogue import anchor
+from codegen.kernels.cpu.writer import LANES
 from codegen.loops import Expr
-from codegen.targets import Cpu
-from ir.graph import Graph
 
 
-def conv(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a convolution and what follows it."""
-    node = anchor(region, "conv")
-    return node if isinstance(node, str) else _Conv(region, target, node).build()
+class Conv(Correlation):
+    """A convolution and what follows it."""
 
-
-def conv_dx(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a convolution's data gradient and what follows it."""
-    node = anchor(region, "conv_dx")
-    return node if isinstance(node, str) else _ConvDx(region, target, node).build()
-
-
-class _Conv(Correlation):
     axis = Forward
 
     def operands(self) -> None:
@@ -52,7 +39,9 @@ class _Conv(Correlation):
             yield Step(group * channels + c, (c,), taps.tap(t), taps.source(t))
 
 
-class _ConvDx(Correlation):
+class ConvDx(Correlation):
+    """A convolution's data gradient and what follows it."""
+
     axis = Adjoint
 
     def operands(self) -> None:

@@ -14,7 +14,7 @@ from codegen.kernels.axis import Forward, axes, groups_of
 from codegen.kernels.cpu.conv_dw_few import ConvDwFew, suits
 from codegen.kernels.cpu.tile import Tile, clear, each, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
-from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
@@ -27,14 +27,6 @@ CACHED = 24 * 1024
 """Bytes of dy that are kept in the nearest cache, transposed."""
 TASKS = 24
 """As many tasks as keep the threads of a large machine busy."""
-
-
-def conv_dw(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a convolution's weight gradient and what follows it."""
-    node = anchor(region, "conv_dw")
-    if isinstance(node, str):
-        return node
-    return (ConvDwFew if suits(node) else _ConvDw)(region, target, node).build()
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class _Row:
     images: Expr
 
 
-class _ConvDw:
+class ConvDw:
     """dw [maps, channels, kh, kw], in each group of maps from its own channels of x."""
 
     def __init__(self, region: Graph, target: Cpu, node: Node) -> None:
@@ -161,3 +153,8 @@ class _ConvDw:
 
     def _maps(self, flipped: Scratch, x: Expr, image: Expr, block: int) -> Lane:
         return lambda lane: flipped[x, image, block * LANES + lane]
+
+
+def conv_dw(region: Graph, target: Cpu, node: Node) -> ConvDw | ConvDwFew:
+    """The kernel that suits the number of channels."""
+    return (ConvDwFew if suits(node) else ConvDw)(region, target, node)

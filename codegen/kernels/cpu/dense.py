@@ -11,7 +11,7 @@ from tvm import tirx
 
 from codegen.kernels.cpu.tile import Tile, best_shape, clear, each, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
-from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
@@ -22,24 +22,6 @@ DEPTH = 128
 """Features summed over before a tile moves on: 6 blocks of images are 48 KB."""
 FEATURES = 64
 """Features of a task."""
-
-
-def dense(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a dense layer and what follows it."""
-    node = anchor(region, "dense")
-    return node if isinstance(node, str) else _Dense(region, target, node).build()
-
-
-def dense_dx(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a dense layer's data gradient and what follows it."""
-    node = anchor(region, "dense_dx")
-    return node if isinstance(node, str) else _DenseDx(region, target, node).build()
-
-
-def dense_dw(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a dense layer's weight gradient and what follows it."""
-    node = anchor(region, "dense_dw")
-    return node if isinstance(node, str) else _DenseDw(region, target, node).build()
 
 
 class _Product:
@@ -103,7 +85,9 @@ class _Product:
         return lambda lane: self.w.buffers[self.source][block, depth, lane]
 
 
-class _Dense(_Product):
+class Dense(_Product):
+    """A dense layer and what follows it."""
+
     def operands(self) -> None:
         self.source, self.weights = self.node.inputs
 
@@ -111,7 +95,9 @@ class _Dense(_Product):
         return self.w.buffers[self.weights][feature // LANES, depth, feature % LANES]
 
 
-class _DenseDx(_Product):
+class DenseDx(_Product):
+    """A dense layer's data gradient and what follows it."""
+
     def operands(self) -> None:
         self.weights, self.source = self.node.inputs
 
@@ -119,7 +105,7 @@ class _DenseDx(_Product):
         return self.w.buffers[self.weights][depth // LANES, feature, depth % LANES]
 
 
-class _DenseDw:
+class DenseDw:
     """dw [outputs, inputs] = dy^T x."""
 
     def __init__(self, region: Graph, target: Cpu, node: Node) -> None:

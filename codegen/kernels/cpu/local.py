@@ -13,7 +13,7 @@ from tvm import tirx
 from codegen.kernels.axis import Adjoint, Axis, Forward, axes
 from codegen.kernels.cpu.tile import Tile, best_shape, clear, each, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
-from codegen.kernels.epilogue import Epilogue, anchor
+from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
 from codegen.loops import Expr
 from codegen.targets import Cpu
@@ -21,24 +21,6 @@ from ir.graph import Graph, Node
 
 Pair = tuple[Expr, Expr]
 """A place in an image: row and column."""
-
-
-def local(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a locally connected layer and what follows it."""
-    node = anchor(region, "local")
-    return node if isinstance(node, str) else _Local(region, target, node).build()
-
-
-def local_dx(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a locally connected layer's data gradient and what follows it."""
-    node = anchor(region, "local_dx")
-    return node if isinstance(node, str) else _LocalDx(region, target, node).build()
-
-
-def local_dw(region: Graph, target: Cpu) -> Built | str:
-    """The kernel of a locally connected layer's weight gradient and what follows it."""
-    node = anchor(region, "local_dw")
-    return node if isinstance(node, str) else _LocalDw(region, target, node).build()
 
 
 class _Images:
@@ -99,7 +81,9 @@ class _Images:
             tile.add(scalars, [partial(_at, x, block + n, i, *source) for n in range(width)])
 
 
-class _Local(_Images):
+class Local(_Images):
+    """A locally connected layer and what follows it."""
+
     axis = Forward
 
     def operands(self) -> None:
@@ -109,7 +93,9 @@ class _Local(_Images):
         return self.w.buffers[self.weights][row // LANES, *pixel, depth, *tap, row % LANES]
 
 
-class _LocalDx(_Images):
+class LocalDx(_Images):
+    """A locally connected layer's data gradient and what follows it."""
+
     axis = Adjoint
 
     def operands(self) -> None:
@@ -119,7 +105,7 @@ class _LocalDx(_Images):
         return self.w.buffers[self.weights][depth // LANES, *source, row, *tap, depth % LANES]
 
 
-class _LocalDw:
+class LocalDw:
     """dw [O,OH,OW,C,kh,kw]: every position correlates its own pixels with its own dy."""
 
     def __init__(self, region: Graph, target: Cpu, node: Node) -> None:

@@ -2,25 +2,31 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cuda.conv import conv, conv_dx
-from codegen.kernels.cuda.conv_dw import conv_dw
-from codegen.kernels.cuda.dense import dense, dense_dw, dense_dx
-from codegen.kernels.cuda.local import local, local_dw, local_dx
+from codegen.kernels.cuda.conv import Conv, ConvDx
+from codegen.kernels.cuda.conv_dw import ConvDw
+from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
+from codegen.kernels.cuda.local import Local, LocalDw, LocalDx
 from codegen.kernels.cuda.staged import staged
 from codegen.kernels.cuda.writer import Built
+from codegen.kernels.epilogue import family
 from codegen.targets import Cuda
 from ir.graph import Graph
 
+CONTRACTIONS = {
+    "conv": Conv,
+    "conv_dx": ConvDx,
+    "conv_dw": ConvDw,
+    "dense": Dense,
+    "dense_dx": DenseDx,
+    "dense_dw": DenseDw,
+    "local": Local,
+    "local_dx": LocalDx,
+    "local_dw": LocalDw,
+}
+"""By the op that the region begins with."""
+
 FAMILIES: dict[str, Callable[[Graph, Cuda], Built | str]] = {
-    "conv": conv,
-    "conv_dx": conv_dx,
-    "conv_dw": conv_dw,
-    "dense": dense,
-    "dense_dx": dense_dx,
-    "dense_dw": dense_dw,
-    "local": local,
-    "local_dx": local_dx,
-    "local_dw": local_dw,
+    **{op: family(op, kernel) for op, kernel in CONTRACTIONS.items()},
     "stages": staged,
 }
 """Each builds the kernel of a region, or says in words why it does not; the most specific first."""

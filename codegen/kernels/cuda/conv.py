@@ -5,26 +5,13 @@ from tvm import tirx
 from codegen.kernels.axis import Adjoint, Forward, groups_of
 from codegen.kernels.cuda.correlation import Correlation, Met, Strip
 from codegen.kernels.cuda.stage import Run
-from codegen.kernels.cuda.writer import WARP, Built
-from codegen.kernels.epilogue import anchor
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
-from codegen.targets import Cuda
-from ir.graph import Graph
 
 
-def conv(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a convolution and what follows it."""
-    node = anchor(region, "conv")
-    return node if isinstance(node, str) else _Conv(region, target, node).build()
+class Conv(Correlation):
+    """A convolution and what follows it."""
 
-
-def conv_dx(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a convolution's data gradient and what follows it."""
-    node = anchor(region, "conv_dx")
-    return node if isinstance(node, str) else _ConvDx(region, target, node).build()
-
-
-class _Conv(Correlation):
     axis = Forward
 
     def operands(self) -> None:
@@ -40,7 +27,9 @@ class _Conv(Correlation):
         return tirx.truncdiv(row, WARP), met.map, *met.tap, tirx.truncmod(row, WARP)
 
 
-class _ConvDx(Correlation):
+class ConvDx(Correlation):
+    """A convolution's data gradient and what follows it."""
+
     axis = Adjoint
 
     def operands(self) -> None:

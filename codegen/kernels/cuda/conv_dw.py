@@ -12,17 +12,10 @@ from codegen.kernels.cuda.images import HALF, Images, ImageSums
 from codegen.kernels.cuda.product import Chunk, Place
 from codegen.kernels.cuda.stage import At, Element
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.writer import WARP, Built
-from codegen.kernels.epilogue import anchor
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-
-def conv_dw(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a convolution's weight gradient and what follows it."""
-    node = anchor(region, "conv_dw")
-    return node if isinstance(node, str) else _ConvDw(region, target, node).build()
 
 
 class TapRows(ImageSums[Place]):
@@ -58,7 +51,7 @@ class _Group:
     block: Expr
 
 
-class _ConvDw(TapRows[_Group]):
+class ConvDw(TapRows[_Group]):
     """dw [maps, channels, kh, kw]; a block of columns may have maps of several groups."""
 
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:

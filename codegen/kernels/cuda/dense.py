@@ -8,29 +8,10 @@ from codegen.kernels.cuda.images import HALF, ImageColumns, ImageSums
 from codegen.kernels.cuda.product import Chunk
 from codegen.kernels.cuda.stage import Element, Run, depth_of
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.writer import WARP, Built
-from codegen.kernels.epilogue import anchor
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-
-def dense(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a dense layer and what follows it."""
-    node = anchor(region, "dense")
-    return node if isinstance(node, str) else _Dense(region, target, node).build()
-
-
-def dense_dx(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a dense layer's data gradient and what follows it."""
-    node = anchor(region, "dense_dx")
-    return node if isinstance(node, str) else _DenseDx(region, target, node).build()
-
-
-def dense_dw(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a dense layer's weight gradient and what follows it."""
-    node = anchor(region, "dense_dw")
-    return node if isinstance(node, str) else _DenseDw(region, target, node).build()
 
 
 class _Features(ImageColumns[None]):
@@ -76,7 +57,9 @@ class _Features(ImageColumns[None]):
         return block, row
 
 
-class _Dense(_Features):
+class Dense(_Features):
+    """A dense layer and what follows it."""
+
     def operands(self) -> None:
         self.source, self.weights = self.node.inputs
 
@@ -87,7 +70,9 @@ class _Dense(_Features):
         return tirx.truncdiv(row, WARP), step, tirx.truncmod(row, WARP)
 
 
-class _DenseDx(_Features):
+class DenseDx(_Features):
+    """A dense layer's data gradient and what follows it."""
+
     def operands(self) -> None:
         self.weights, self.source = self.node.inputs
 
@@ -99,7 +84,7 @@ class _DenseDx(_Features):
         return tirx.truncdiv(step, WARP), row, tirx.truncmod(step, WARP)
 
 
-class _DenseDw(ImageSums[None]):
+class DenseDw(ImageSums[None]):
     """dw [outputs, inputs] = dy^T x."""
 
     def size(self) -> Size:

@@ -9,32 +9,13 @@ from codegen.kernels.cuda.images import HALF
 from codegen.kernels.cuda.product import Chunk
 from codegen.kernels.cuda.stage import Run
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.writer import WARP, Built
-from codegen.kernels.epilogue import anchor
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
-from codegen.targets import Cuda
-from ir.graph import Graph
 
 
-def local(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a locally connected layer and what follows it."""
-    node = anchor(region, "local")
-    return node if isinstance(node, str) else _Local(region, target, node).build()
+class Local(Correlation):
+    """A locally connected layer and what follows it."""
 
-
-def local_dx(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a locally connected layer's data gradient and what follows it."""
-    node = anchor(region, "local_dx")
-    return node if isinstance(node, str) else _LocalDx(region, target, node).build()
-
-
-def local_dw(region: Graph, target: Cuda) -> Built | str:
-    """The kernel of a local layer's weight gradient and what follows it."""
-    node = anchor(region, "local_dw")
-    return node if isinstance(node, str) else _LocalDw(region, target, node).build()
-
-
-class _Local(Correlation):
     axis = Forward
     shared = False
 
@@ -49,7 +30,9 @@ class _Local(Correlation):
         return block, strip.y, strip.x, met.map, *met.tap, lane
 
 
-class _LocalDx(Correlation):
+class LocalDx(Correlation):
+    """A locally connected layer's data gradient and what follows it."""
+
     axis = Adjoint
     shared = False
 
@@ -65,7 +48,7 @@ class _LocalDx(Correlation):
         return block, strip.down.source(r), strip.across.source(s), row, *met.tap, lane
 
 
-class _LocalDw(TapRows[Pair]):
+class LocalDw(TapRows[Pair]):
     """dw [maps, H, W, channels, kh, kw]; every pixel of dy has its own."""
 
     def size(self) -> Size:
