@@ -5,6 +5,8 @@ BIN := .venv/bin
 RUN := run
 # Twice quiet: warnings about the machine's own pip configuration are not ours to print.
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
+# Tests of one file stay together: they share what was compiled for them.
+SHARED := --numprocesses auto --maxprocesses 4 --dist loadfile
 EDITABLE := --no-build-isolation --editable
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --fork-strategy fewest \
     --custom-compile-command "make lock"
@@ -31,10 +33,10 @@ train: setup  ## compile the paper's net for two devices and train it for about 
 	echo "picture     $(RUN)/alexnet.svg"
 
 test: setup lint types  ## lint, types and the tests, sampling the large families of cases
-	$(BIN)/pytest
+	$(BIN)/pytest $(SHARED)
 
 test-all: setup lint types  ## the same with every case
-	$(BIN)/pytest --full
+	$(BIN)/pytest $(SHARED) --full
 
 test-torch: .venv/torch  ## the comparisons with PyTorch, which is installed for them
 	$(BIN)/pytest -m torch
