@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from codegen import devices
-from codegen.assemble import Options, assemble
+from codegen.assemble import Assembled, Options, assemble
 from codegen.cache import Cache, default_folder
 from codegen.folder import plan_path, publish
 from codegen.programs import Watch
@@ -19,22 +20,27 @@ from passes.dump import dump_to, quiet
 
 def main() -> None:
     """Compile a network: write plan.json, and plan/ beside it."""
-    options = _options()
+    options = parse(main.__doc__)
+    for line in summary(build(options), len(os.sched_getaffinity(0))):
+        print(line)
+    print(f"{'plan':12} {plan_path(options.out)}")
+
+
+def build(options: argparse.Namespace) -> Assembled:
+    """Compile what a command line asks for, and write the plan and its files. Raises Error."""
     binding = devices.binding(options.devices, to_stderr)
     path = plan_path(options.out)
     if options.file == "-" and sys.stdin.isatty():
         to_stderr("reading IR text from the terminal; expected a pipe, such as: frontend | build")
     network = read(options.file)
     kind = binding[0].partition(":")[0]
-    target = devices.target(kind, arch=options.arch, mcpu=options.mcpu, exact=options.exact)
+    target = devices.target(kind, arch=options.arch, mcpu=options.mcpu, winograd=options.winograd)
     cache = None if options.no_cache else Cache(default_folder())
     watch = _watch(options.dump)
     keep = tuple(filter(None, options.keep.split(",")))
     assembled = assemble(network, Options(binding, target, options.accumulate, cache, watch, keep))
     publish(assembled.plan, path, assembled.files)
-    for line in summary(assembled, len(os.sched_getaffinity(0))):
-        print(line)
-    print(f"{'plan':12} {path}")
+    return assembled
 
 
 def _watch(folder: str | None) -> Watch:
@@ -45,10 +51,11 @@ def _speeds() -> str:
     return " or ".join(map(str, SPEEDS.values()))
 
 
-def _options() -> argparse.Namespace:
+def parse(description: str | None, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m codegen.build",
-        description=main.__doc__,
+        description=description,
         epilog=f"The step time printed is a prediction, from {_speeds()}, not a measurement.",
     )
     add = parser.add_argument
@@ -61,10 +68,23 @@ def _options() -> argparse.Namespace:
     add("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
     add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, too")
     add("--dump", metavar="DIR", help="write what every pass made")
-    add("--exact", action="store_true", help="no kernels that trade accuracy for speed")
+    accuracy = parser.add_mutually_exclusive_group()
+    accuracy.add_argument(
+        "--winograd",
+        choices=("mild", "fast"),
+        default="fast",
+        help="convolutions by minimal filtering: errors of 1e-5 (mild) or 2e-5 (fast, default)",
+    )
+    accuracy.add_argument(
+        "--exact",
+        dest="winograd",
+        action="store_const",
+        const="none",
+        help="no kernels that trade accuracy for speed",
+    )
     add("--no-cache", action="store_true", help="compile every kernel afresh")
     add("--mcpu", metavar="NAME", default="", help="LLVM's processor name (default: this one's)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

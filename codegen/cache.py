@@ -21,11 +21,12 @@ class Compiled:
     """A kernel as files by their suffixes.
 
     For a CPU `.so`, which exports `kernel`; for GPUs a binary for each architecture, such as
-    `.sm_80.cubin`, and the source `.cu`. `scratch` and `launches` are as in a plan.
+    `.sm_80.cubin`, and the source `.cu`. The rest is as in a plan.
     """
 
     files: Mapping[str, bytes]
     scratch: int
+    per_thread: int = 0
     launches: tuple[Launch, ...] = ()
 
     @property
@@ -39,6 +40,7 @@ class _Facts(Record, frozen=True):
 
     sha256: dict[str, str]
     scratch: int
+    per_thread: int
     launches: tuple[Launch, ...]
 
 
@@ -64,12 +66,12 @@ class Cache:
             files = {suffix: self._path(key, suffix).read_bytes() for suffix in facts.sha256}
         except (OSError, ValueError, msgspec.DecodeError):
             return None
-        found = Compiled(files, facts.scratch, facts.launches)
+        found = Compiled(files, facts.scratch, facts.per_thread, facts.launches)
         return found if files and found.sha256 == facts.sha256 else None
 
     def put(self, key: str, kernel: Compiled) -> None:
         """Keep a kernel. Raises Error when it cannot be written."""
-        facts = _Facts(kernel.sha256, kernel.scratch, kernel.launches)
+        facts = _Facts(kernel.sha256, kernel.scratch, kernel.per_thread, kernel.launches)
         try:
             for suffix, content in kernel.files.items():
                 write_whole(self._path(key, suffix), [content])

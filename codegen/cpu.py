@@ -8,6 +8,7 @@ import tvm
 
 from codegen.cache import Compiled
 from codegen.kernels import build
+from codegen.kernels.cpu.writer import Built
 from codegen.targets import Target
 from ir.command import Error
 from ir.graph import Graph
@@ -20,6 +21,7 @@ def compiled(region: Graph, target: Target) -> Compiled:
     """Compile one region. Raises Error where no rule takes it, or TVM refuses the code."""
     compiler = _c_compiler()
     built = build(region, target)
+    assert isinstance(built, Built)
     module = tvm.IRModule({"kernel": built.function})
     with TemporaryDirectory(prefix="tandem") as folder:
         path = Path(folder) / "kernel.so"
@@ -30,7 +32,7 @@ def compiled(region: Graph, target: Target) -> Compiled:
             # Whatever TVM or the linker raises: the region says which kernel it was.
             text = print_graph(region)
             raise Error(f"TVM cannot compile this region: {error}\n{text}") from None
-        return Compiled({".so": path.read_bytes()}, built.scratch)
+        return Compiled({".so": path.read_bytes()}, built.scratch, built.per_thread)
 
 
 def _c_compiler() -> str:

@@ -82,7 +82,7 @@ def _named(text: str) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------- targets
 
 
-def target(kind: str, *, arch: str | None, mcpu: str, exact: bool) -> "Target":
+def target(kind: str, *, arch: str | None, mcpu: str, winograd: str) -> "Target":
     """What to compile for. Raises Error for an option of the other kind, or an unknown machine."""
     # They import the compiler, which takes a second.
     from codegen.targets import cpu, cuda
@@ -92,10 +92,10 @@ def target(kind: str, *, arch: str | None, mcpu: str, exact: bool) -> "Target":
             raise Error(
                 "--arch: is for GPUs, and this build is for CPUs; expected --devices cuda:0"
             )
-        return cpu(mcpu, exact=exact)
+        return cpu(mcpu, winograd=winograd)
     if mcpu:
         raise Error("--mcpu: is for CPUs, and this build is for GPUs; expected --arch")
-    return cuda(_arches(arch), exact=exact)
+    return cuda(_arches(arch), winograd=winograd)
 
 
 def _arches(text: str | None) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ def _code(key: str, compiled: Compiled) -> plan.Library | plan.Cubins:
         for suffix, sha256 in compiled.sha256.items()
     }
     if library := binaries.get(".so"):
-        return plan.Library(library.file, library.sha256, "kernel", compiled.scratch)
+        sizes = compiled.scratch, compiled.per_thread
+        return plan.Library(library.file, library.sha256, "kernel", *sizes)
     cubins = {s.split(".")[1]: each for s, each in binaries.items() if s.endswith(".cubin")}
     return plan.Cubins(cubins, compiled.launches, compiled.scratch)
 

@@ -75,8 +75,9 @@ def predicted(plan: Plan, program: Program, units: int) -> float:
 
 def _scratch(plan: Plan) -> str:
     """All kernels of a device share the scratch of the one that needs most."""
-    most = max((kernel.code.scratch for kernel in plan.kernels.values()), default=0)
-    return f"{_mb(most)} for each {'thread' if _kind(plan) == 'cpu' else 'device'}"
+    one, two = plan.scratch(1), plan.scratch(2)
+    more = f", {_mb(two - one)} for each thread more" if two > one else ""
+    return f"{_mb(one)} for each device{more}"
 
 
 def _kind(plan: Plan) -> str:

@@ -10,18 +10,21 @@ from codegen.cuda import toolchain
 from codegen.layout import LANES, Blocked
 from ir.command import Error
 
+WINOGRAD = "fast"
+"""What is done unless asked otherwise."""
+
 
 @dataclass(frozen=True)
 class Target:
     """A kind of device and its machine code.
 
-    `lanes` is how many elements of axis 0 lie innermost (`codegen/layout.py`). `exact` leaves out
-    kernels that trade accuracy for speed.
+    `lanes` is how many elements of axis 0 lie innermost (`codegen/layout.py`). `winograd` says how
+    far convolutions may trade accuracy for speed: none, mild or fast.
     """
 
     kind: ClassVar[str]
     lanes: ClassVar[int]
-    exact: bool
+    winograd: str
 
     @property
     def layout(self) -> Blocked:
@@ -57,17 +60,18 @@ class Cpu(Target):
         return tvm.target.Target({"kind": "llvm", "mtriple": self.mtriple, "mcpu": self.mcpu})
 
     def facts(self) -> dict[str, str]:
-        return {"kind": self.kind, "mtriple": self.mtriple, "mcpu": self.mcpu}
+        facts = {"kind": self.kind, "mtriple": self.mtriple, "mcpu": self.mcpu}
+        return facts | {"winograd": self.winograd}
 
 
-def cpu(mcpu: str = "", mtriple: str = "", *, exact: bool = False) -> Cpu:
+def cpu(mcpu: str = "", mtriple: str = "", *, winograd: str = WINOGRAD) -> Cpu:
     """The host's own processor, or another one of an LLVM name. Raises Error for an unknown one."""
     mtriple = mtriple or llvm.llvm_get_system_triple()
     mcpu = mcpu or llvm.llvm_get_system_cpu()
     if not llvm.llvm_is_valid_cpu(mcpu, mtriple):
         raise Error(f"unknown processor '{mcpu}' for {mtriple}; expected one that LLVM knows")
     bare = tvm.target.Target({"kind": "llvm", "mtriple": mtriple, "mcpu": mcpu})
-    return Cpu(exact, str(mtriple), str(mcpu), _accumulators(bare, mtriple))
+    return Cpu(winograd, str(mtriple), str(mcpu), _accumulators(bare, mtriple))
 
 
 def _accumulators(target: Any, mtriple: str) -> int:
@@ -105,11 +109,11 @@ class Cuda(Target):
         return {"kind": self.kind, "arch": ",".join(self.arches), "compiler": self.compiler}
 
 
-def cuda(arches: tuple[str, ...], *, exact: bool = False) -> Cuda:
+def cuda(arches: tuple[str, ...], *, winograd: str = WINOGRAD) -> Cuda:
     """GPUs of these architectures. Raises Error for one that the compiler here does not know."""
     compiler = toolchain.find()
     for arch in arches:
         if arch not in compiler.arches:
             known = ", ".join(compiler.arches)
             raise Error(f"unknown architecture '{arch}'; expected of {compiler.name}'s: {known}")
-    return Cuda(exact, arches, compiler.name)
+    return Cuda(winograd, arches, compiler.name)

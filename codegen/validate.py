@@ -31,6 +31,8 @@ from runtime.devices import open_executor
 from runtime.executor import Executor
 
 EPSILON = 2.0**-23
+MINIMAL = {"conv": 2e-5, "conv_dx": 2e-5, "conv_dw": 1e-4}
+"""What minimal filtering may add, by the op."""
 
 
 class Divergence(Error):
@@ -51,11 +53,12 @@ class Check:
 def validate(executor: Executor, name: str, graph: Graph, *, seed: int) -> Iterator[Check]:
     """Run a program step by step. Raises Divergence naming the first step that is wrong."""
     program, replay = executor.plan.programs[name], Replay(executor, name, graph)
+    winograd = executor.plan.target.get("winograd", "none")
     replay.begin(_values(graph, seed))
     for meant, step in zip(steps(graph, replay.layout), program.steps, strict=True):
         where = f"{name} step {step.index}"
         if isinstance(meant, Call) and isinstance(step, Run):
-            yield from _checked(replay, meant, step, where)
+            yield from _checked(replay, meant, step, where, winograd)
         elif isinstance(meant, Transfer) and isinstance(step, Move):
             source = replay.value(meant.node.inputs[0])
             replay.step(step.index)
@@ -63,7 +66,7 @@ def validate(executor: Executor, name: str, graph: Graph, *, seed: int) -> Itera
                 raise Divergence(f"{where} moves another value to '{meant.node.name}'")
 
 
-def _checked(replay: Replay, call: Call, step: Run, where: str) -> Iterator[Check]:
+def _checked(replay: Replay, call: Call, step: Run, where: str, winograd: str) -> Iterator[Check]:
     region = call.region
     leaves = region.graph.leaves("input", "state")
     operands, results = region.arguments[: len(leaves)], region.arguments[len(leaves) :]
@@ -72,7 +75,7 @@ def _checked(replay: Replay, call: Call, step: Run, where: str) -> Iterator[Chec
     replay.step(step.index)
     updated = [node for node in call.writes if node not in results]
     for place, node in enumerate([*results, *updated]):
-        error, bound = _error(replay.value(node), meant[place]), _bound(region.graph)
+        error, bound = _error(replay.value(node), meant[place]), _bound(region.graph, winograd)
         if error > bound:
             # Where numbers cancel, float32 cannot do better: NumPy's own error tells.
             single = _results(region.graph, feeds, np.float32)
@@ -101,11 +104,16 @@ def _error(value: Array, meant: Array) -> float:
     return float(difference / (np.max(np.abs(meant), initial=0.0) or 1.0))
 
 
-def _bound(region: Graph) -> float:
-    """8 eps sqrt(K), where K operations lead to one element; exact for integers."""
+def _bound(region: Graph, winograd: str) -> float:
+    """8 eps sqrt(K), where K operations lead to one element; exact for integers.
+
+    Minimal filtering adds what it may (`MINIMAL`).
+    """
     if not all(node.type.dtype.is_float for node in region.outputs):
         return 0.0
-    return 8 * EPSILON * sqrt(1 + sum(flops(n) / n.type.elements for n in region.nodes))
+    rounding = 8 * EPSILON * sqrt(1 + sum(flops(n) / n.type.elements for n in region.nodes))
+    more = 0.0 if winograd == "none" else max(MINIMAL.get(n.op, 0.0) for n in region.nodes)
+    return rounding + more
 
 
 def _values(graph: Graph, seed: int) -> dict[str, Array]:

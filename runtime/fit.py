@@ -47,11 +47,6 @@ def states(plan: Plan, logical: Iterable[int]) -> int:
     return sum(s.tensor.bytes for s in plan.states if s.tensor.device in devices)
 
 
-def scratch(plan: Plan) -> int:
-    """Bytes that the greediest kernel takes: of each thread on CPUs, of each device on GPUs."""
-    return max((kernel.code.scratch for kernel in plan.kernels.values()), default=0)
-
-
 def table(needs: Sequence[Need]) -> list[str]:
     """Lines with what each device needs and has."""
     return [

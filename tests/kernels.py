@@ -16,6 +16,7 @@ import tvm
 
 from codegen.cuda import cubins, emulator
 from codegen.kernels import build
+from codegen.kernels.cpu.writer import Built as CpuBuilt
 from codegen.region import Region, extract
 from codegen.targets import Cpu, Cuda, Target, cpu
 from ir.graph import Graph, Node
@@ -41,7 +42,7 @@ def host() -> Cpu:
     return cpu()
 
 
-EMULATED = Cuda(exact=False, arches=("sm_80",), compiler="emulator")
+EMULATED = Cuda(winograd="none", arches=("sm_80",), compiler="emulator")
 """A GPU's kernels, run on the host."""
 
 
@@ -113,7 +114,8 @@ class Kernel:
         at = {node: memory(node, feeds, self._layout) for node in region.arguments}
         if in_place is not None:
             at[graph.outputs[0]] = at[in_place]
-        size = self.built.scratch * (threads if isinstance(self.target, Cpu) else 1)
+        size = self.built.scratch
+        size += self.built.per_thread * threads if isinstance(self.built, CpuBuilt) else 0
         scratch = aligned(np.full(size // 4 + GUARD, np.nan, np.float32))
         self.code(threads, scratch, [at[node] for node in region.arguments], order)
         assert np.isnan(scratch[-GUARD:]).all(), "stored past the scratch"

@@ -154,7 +154,7 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
         for count, dtype, access in tiny.operands
     )
     return Kernel(
-        code=Library(file=file, sha256=sha256(folder / file), symbol=name, scratch=64),
+        code=Library(file=file, sha256=sha256(folder / file), symbol=name, scratch=0, per_thread=64),
         arguments=arguments,
         flops=SIZE,
         moved=sum(argument.bytes for argument in arguments),

@@ -192,8 +192,8 @@ def files_of(plan: Plan) -> dict[str, str]:
 def test_the_target_is_part_of_a_kernels_name() -> None:
     region = parse(NETWORK)
     targets = [
-        Cuda(exact, arches, compiler)
-        for exact in (False, True)
+        Cuda(winograd, arches, compiler)
+        for winograd in ("none", "fast")
         for arches in (("sm_80",), ("sm_90a",), ("sm_80", "sm_90a"))
         for compiler in ("nvcc 13.0.88", "nvrtc 13.0.88")
     ]

@@ -189,4 +189,4 @@ def _target() -> Cuda:
         toolchain.find()
     except Error as error:
         pytest.skip(str(error))
-    return Cuda(exact=False, arches=("sm_80", "sm_90a"), compiler="")
+    return Cuda(winograd="none", arches=("sm_80", "sm_90a"), compiler="")

@@ -21,7 +21,7 @@ def without_compiling(
 def nothing(text: str, target: Target) -> Compiled:
     """Files that show for which region and machine they stand."""
     if not isinstance(target, Cuda):
-        return Compiled({".so": text.encode()}, 64)
+        return Compiled({".so": text.encode()}, 0, per_thread=64)
     region = parse(text)
     arguments = len(region.leaves("input", "state")) + len(region.outputs)
     launch = Launch(
@@ -33,7 +33,7 @@ def nothing(text: str, target: Target) -> Compiled:
         registers=32,
     )
     files = {f".{arch}.cubin": f"{arch} {text}".encode() for arch in target.arches}
-    return Compiled({**files, ".cu": text.encode()}, 64, (launch,))
+    return Compiled({**files, ".cu": text.encode()}, 64, launches=(launch,))
 
 
 def skip_compiling(patch: pytest.MonkeyPatch) -> None:

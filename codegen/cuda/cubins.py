@@ -50,7 +50,7 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
     launches = tuple(_measured(launch, binaries) for launch in made.launches)
     files = {f".{arch}.cubin": binary.cubin for arch, binary in binaries.items()}
-    return Compiled({**files, ".cu": text.encode()}, built.scratch, launches)
+    return Compiled({**files, ".cu": text.encode()}, built.scratch, launches=launches)
 
 
 def _in_registers(text: str, arches: Sequence[str]) -> tuple[str, dict[str, Binary]]:

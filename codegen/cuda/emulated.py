@@ -9,7 +9,6 @@ from codegen.cuda import emulator
 from codegen.cuda.emulator import Module, Order
 from ir.command import Error
 from ir.plan import Cubins, Plan, Run
-from runtime import fit
 from runtime.cpu.memory import Arena
 from runtime.executor import Executor, Outputs, Watch
 from runtime.memory import filled, read_tensor, write_packed
@@ -22,7 +21,7 @@ class EmulatedExecutor(Executor):
         """Compile the sources for the host. Raises Error for one that is missing or wrong."""
         super().__init__(plan, [Arena(device.arena) for device in plan.devices], ())
         self._modules = _modules(plan, directory)
-        self._scratch = Arena(fit.scratch(plan))
+        self._scratch = Arena(plan.scratch())
         self._order: Order = order
 
     def close(self) -> None:

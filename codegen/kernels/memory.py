@@ -1,16 +1,25 @@
 """Where values lie while a kernel runs: buffers of arguments, and scratch of a thread's own."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from codegen.loops import Expr, Loops
 
 
 class Scratch:
-    """An array of floats of one thread's own; it holds garbage at the start of every task."""
+    """An array of floats; it holds garbage at first, of a thread's own at the start of every task.
 
-    def __init__(self, memory: Any, base: Expr, shape: Sequence[int]) -> None:
-        self.memory, self._base, self.shape = memory, base, tuple(shape)
+    `skew` floats lie between its parts along axis 0, so that these do not share cache sets.
+    """
+
+    def __init__(self, memory: Any, base: Expr, shape: Sequence[int], skew: int = 0) -> None:
+        self.memory, self._base, self.shape, self._skew = memory, base, tuple(shape), skew
+
+    @property
+    def size(self) -> int:
+        """Floats, with what lies between."""
+        return prod(self.shape) + self.shape[0] * self._skew
 
     def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
         return self.memory[self.place(indices)]
@@ -20,7 +29,7 @@ class Scratch:
         flat: Expr = 0
         for index, extent in zip(indices, self.shape, strict=True):
             flat = flat * extent + index
-        return self._base + flat
+        return self._base + flat + indices[0] * self._skew
 
     def store(self, loops: Loops, value: Expr, *indices: Expr) -> None:
         """array[indices] = value"""

@@ -25,8 +25,10 @@ from ir.plan.records import (
     Program,
     Record,
     Run,
+    Speeds,
     State,
     Tensor,
+    Work,
 )
 
 __all__ = [
@@ -48,8 +50,10 @@ __all__ = [
     "Program",
     "Record",
     "Run",
+    "Speeds",
     "State",
     "Tensor",
+    "Work",
     "check",
     "encode",
     "folder",

@@ -47,7 +47,12 @@ def _kernel(path: str, kernel: Kernel, kind: str) -> Complaints:
     elif isinstance(kernel.code, Cubins):
         yield from _cubins(f"{path}.code", kernel, kernel.code)
     else:
-        yield from _symbol(f"{path}.code", kernel.code.symbol)
+        yield from _library(f"{path}.code", kernel.code)
+
+
+def _library(path: str, code: Library) -> Complaints:
+    yield from at_least(f"{path}.per_thread", code.per_thread, 0, MOST_BYTES)
+    yield from _symbol(path, code.symbol)
 
 
 def _symbol(path: str, symbol: str) -> Complaints:

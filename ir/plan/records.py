@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
 ALIGNMENT = 64
 
 
@@ -77,13 +77,14 @@ class Argument(Record, frozen=True):
 class Library(Record, frozen=True, tag="library"):
     """Code for a CPU: `symbol` in `file`, called with (threads, scratch, arguments...).
 
-    Each thread uses `scratch` bytes of its own.
+    Its threads share `scratch` bytes; after these each has `per_thread` bytes of its own.
     """
 
     file: str
     sha256: str
     symbol: str
     scratch: int
+    per_thread: int
 
 
 class Binary(Record, frozen=True):
@@ -119,13 +120,56 @@ class Cubins(Record, frozen=True, tag="cubins"):
     scratch: int
 
 
+class Work(Record, frozen=True):
+    """Instructions of a kernel by kind, of all threads together; each handles a vector of lanes.
+
+    `dear` are divisions, roots and exponentials, `simple` all other arithmetic; `scalars` are
+    stores and gathered loads of one element.
+    """
+
+    multiply_adds: int = 0
+    simple: int = 0
+    dear: int = 0
+    loads: int = 0
+    stores: int = 0
+    scalars: int = 0
+
+
+class Speeds(Record, frozen=True):
+    """What one core or one GPU does while all of them work; predictions follow from it.
+
+    Of instructions the nanoseconds each takes, by kind; bytes per second of a kernel's first
+    `cache` bytes, of its others, and of transfers; what a launch takes, in nanoseconds. `origin`
+    says where all this is from.
+    """
+
+    unit: str
+    origin: str
+    multiply_adds: float
+    simple: float
+    dear: float
+    loads: float
+    stores: float
+    scalars: float
+    near: float
+    far: float
+    link: float
+    cache: int
+    launch: float
+
+
+UNKNOWN = Speeds("unit", "nothing", 0, 0, 0, 0, 0, 0, 1e12, 1e12, 1e12, 0, 0)
+
+
 class Kernel(Record, frozen=True):
-    """A compiled region."""
+    """A compiled region: its FLOPs by its ops' formulas, the bytes of its arguments, and what it
+    really executes, where that was counted."""
 
     code: Library | Cubins
     arguments: tuple[Argument, ...]
     flops: int
     moved: int
+    work: Work = Work()
 
 
 class Run(Record, frozen=True, tag="run"):
@@ -178,7 +222,7 @@ class Plan(Record, frozen=True):
     """Everything a runtime needs, but for the values.
 
     Files are named relative to the plan's folder; `library` gives each library that the kernels
-    need and its sha256.
+    need and its sha256. `predicted` is of no consequence for what is computed.
     """
 
     version: int
@@ -192,3 +236,12 @@ class Plan(Record, frozen=True):
     kernels: dict[str, Kernel]
     states: tuple[State, ...]
     programs: dict[str, Program]
+    predicted: Speeds = UNKNOWN
+
+    def scratch(self, threads: int = 1) -> int:
+        """Bytes that the greediest kernel takes on a device; a CPU has so many `threads`."""
+        codes = [kernel.code for kernel in self.kernels.values()]
+        each = [code.per_thread if isinstance(code, Library) else 0 for code in codes]
+        return max(
+            (c.scratch + threads * own for c, own in zip(codes, each, strict=True)), default=0
+        )

@@ -33,15 +33,15 @@ class CpuExecutor(Executor):
         Raises Error for files that do not fit the plan, DoesNotFit for lack of memory.
         """
         counts = share_out(bound, threads)
-        needs = [_need(plan, sum(counts))]
+        scratch = [plan.scratch(count) for count in counts]
+        needs = [_need(plan, sum(scratch))]
         fit.require(plan, needs)
         functions = library.load(plan, directory, max(counts))
         arenas = [Arena(device.arena) for device in plan.devices]
         super().__init__(plan, arenas, needs)
-        scratch = fit.scratch(plan)
         self._shares = [
-            Share(physical.logical, count, memory.allocate(scratch * count))
-            for physical, count in zip(bound, counts, strict=True)
+            Share(physical.logical, count, memory.allocate(size))
+            for physical, count, size in zip(bound, counts, scratch, strict=True)
         ]
         self._machine = Machine(functions, arenas, meetings(bound))
         self._calls = {name: self._bind(program) for name, program in plan.programs.items()}
@@ -136,10 +136,10 @@ class CpuExecutor(Executor):
                 meeting.reset()
 
 
-def _need(plan: Plan, threads: int) -> fit.Need:
+def _need(plan: Plan, scratch: int) -> fit.Need:
     """What the machine must hold; its devices share one memory."""
     arenas = {f"arena of device {i}": device.arena for i, device in enumerate(plan.devices)}
-    parts = {**arenas, "scratch": fit.scratch(plan) * threads}
+    parts = {**arenas, "scratch": scratch}
     fixed = fit.states(plan, range(len(plan.devices)))
     return fit.Need("host", parts, fixed, memory.available())
 

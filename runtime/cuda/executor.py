@@ -58,7 +58,7 @@ class CudaExecutor(Executor):
             needs = [_need(plan, p, rooms, driver.free(p.number)) for p in bound]
             fit.require(plan, needs)
             devices = [
-                self._device(device, gpu_of[device], plan.devices[device].arena, fit.scratch(plan))
+                self._device(device, gpu_of[device], plan.devices[device].arena, plan.scratch())
                 for device in numbers
             ]
             super().__init__(plan, [device.arena for device in devices], needs)
@@ -164,7 +164,7 @@ def _need(plan: Plan, physical: Physical, rooms: Sequence[Room], free: int) -> f
     arenas = {f"arena of device {i}": plan.devices[i].arena for i in physical.logical}
     parts = {
         **arenas,
-        "scratch": fit.scratch(plan) * len(physical.logical),
+        "scratch": plan.scratch() * len(physical.logical),
         "feeds": SLOTS * sum(rooms[device].feeds for device in physical.logical),
         "rest": REST,
     }

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cpu.conv import Conv, ConvDx
-from codegen.kernels.cpu.conv_dw import conv_dw
+from codegen.kernels.cpu.convolution import conv, conv_dw, conv_dx
 from codegen.kernels.cpu.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cpu.local import Local, LocalDw, LocalDx
 from codegen.kernels.cpu.stages import staged
@@ -13,8 +12,8 @@ from codegen.targets import Cpu
 from ir.graph import Graph
 
 CONTRACTIONS = {
-    "conv": Conv,
-    "conv_dx": ConvDx,
+    "conv": conv,
+    "conv_dx": conv_dx,
     "conv_dw": conv_dw,
     "dense": Dense,
     "dense_dx": DenseDx,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from codegen.kernels.axis import Forward, axes, groups_of
-from codegen.kernels.cpu.conv_dw_few import ConvDwFew, suits
 from codegen.kernels.cpu.tile import Tile, clear, each, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
@@ -153,8 +152,3 @@ class ConvDw:
 
     def _maps(self, flipped: Scratch, x: Expr, image: Expr, block: int) -> Lane:
         return lambda lane: flipped[x, image, block * LANES + lane]
-
-
-def conv_dw(region: Graph, target: Cpu, node: Node) -> ConvDw | ConvDwFew:
-    """The kernel that suits the number of channels."""
-    return (ConvDwFew if suits(node) else ConvDw)(region, target, node)

@@ -8,7 +8,6 @@ do not depend on the number of threads.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from tvm import tirx
@@ -27,10 +26,12 @@ LANES = Cpu.lanes
 
 @dataclass(frozen=True)
 class Built:
-    """A kernel before it is compiled. `scratch` is what one thread needs, in bytes."""
+    """A kernel before it is compiled. Its threads share `scratch` bytes; each has `per_thread`
+    more."""
 
     function: Any
     scratch: int
+    per_thread: int
 
 
 class Writer(writer.Writer):
@@ -42,8 +43,8 @@ class Writer(writer.Writer):
         self.declare_arguments()
         self.threads = self.var("threads")
         self._scratch_pointer = self.pointer("scratch", "float32")
-        self._per_thread = self.var("per_thread")
-        self._reserved = 0
+        self._per_thread, self._common = self.var("per_thread"), self.var("common")
+        self._reserved = self._shared = 0
         self._base: Expr = 0
         self._memory = self.buffer(self._scratch_pointer, (2**31 - 1,), "float32")
 
@@ -69,24 +70,33 @@ class Writer(writer.Writer):
         A kernel may have several phases of tasks; each begins when the one before is done.
         """
         with self.parallel(self.threads) as thread:
-            self._base = self.let(thread * self._per_thread)
+            self._base = self.let(self._common + thread * self._per_thread)
             begin = self.let(thread * count // self.threads)
             end = self.let((thread + 1) * count // self.threads)
             with self.serial(end - begin, begin) as task:
                 yield task
         self._base = 0
 
-    def scratch(self, *shape: int) -> Scratch:
+    def scratch(self, *shape: int, skew: int = 0) -> Scratch:
         """Reserve memory of one thread's own; call it inside `tasks`."""
-        array = Scratch(self._memory, self._base + self._reserved, shape)
-        self._reserved += -(-prod(shape) // LANES) * LANES
+        array = Scratch(self._memory, self._base + self._reserved, shape, skew)
+        self._reserved += -(-array.size // LANES) * LANES
+        return array
+
+    def shared(self, *shape: int, skew: int = 0) -> Scratch:
+        """Reserve memory that all threads share, throughout the kernel."""
+        array = Scratch(self._memory, self._shared, shape, skew)
+        self._shared += -(-array.size // LANES) * LANES
         return array
 
     def built(self, *, noalias: bool = False) -> Built:
         """Finish. `noalias` promises that no two arguments share memory."""
-        self._blocks[0].insert(0, tirx.Bind(self._per_thread, tirx.const(self._reserved, "int32")))
+        sizes = {self._per_thread: self._reserved, self._common: self._shared}
+        for var, size in sizes.items():
+            self._blocks[0].insert(0, tirx.Bind(var, tirx.const(size, "int32")))
         params = [self.threads, self._scratch_pointer, *self.pointers]
-        return Built(self.function(params, device=1, noalias=noalias), 4 * self._reserved)
+        function = self.function(params, device=1, noalias=noalias)
+        return Built(function, 4 * self._shared, 4 * self._reserved)
 
 
 def blocks(type: TensorType) -> int:

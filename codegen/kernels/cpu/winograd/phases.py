@@ -1,0 +1,39 @@
+"""Both sides of a convolution; with strides, its source maps times their phases are the depth."""
+
+from dataclasses import dataclass
+
+from codegen.kernels.cpu.winograd.side import Side
+from codegen.kernels.cpu.writer import Writer
+from codegen.loops import Expr
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Down and across."""
+
+    down: Side
+    across: Side
+
+    @property
+    def count(self) -> int:
+        """Phases of each source map."""
+        return self.down.stride * self.across.stride
+
+    @property
+    def products(self) -> int:
+        """Of a tile, for each pair of source and result map; matrices to be multiplied."""
+        return self.down.products * self.across.products
+
+    @property
+    def tiles(self) -> int:
+        """Of a map."""
+        return self.down.tiles * self.across.tiles
+
+    def of(self, w: Writer, depth: Expr) -> tuple[Expr, Expr, Expr]:
+        """The source map at some depth, and its phase down and across."""
+        inner = w.let(depth % self.count)
+        return (
+            w.let(depth // self.count),
+            w.let(inner // self.across.stride),
+            w.let(inner % self.across.stride),
+        )

@@ -1,0 +1,89 @@
+"""How long a plan's steps will take, from what its kernels do and the speeds it was built with.
+
+A kernel takes as long as its instructions or its memory traffic, whichever is more. A transfer
+holds up both its devices until they meet; so a program's time is that of a simulated run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ir.plan.records import Cubins, Kernel, Move, Plan, Program, Run, Speeds, Work
+
+NANO = 1e-9
+
+
+def kernel_seconds(kernel: Kernel, speeds: Speeds, threads: float) -> float:
+    """Of a kernel on a device that has so many cores, or is one GPU."""
+    launches = len(kernel.code.launches) if isinstance(kernel.code, Cubins) else 1
+    spent = max(NANO * _instructions(kernel.work, speeds), _traffic(kernel.moved, speeds))
+    return spent / threads + NANO * launches * speeds.launch
+
+
+def _instructions(work: Work, speeds: Speeds) -> float:
+    return sum(getattr(work, kind) * getattr(speeds, kind) for kind in Work.__struct_fields__)
+
+
+def _traffic(moved: int, speeds: Speeds) -> float:
+    near = min(moved, speeds.cache)
+    return near / speeds.near + (moved - near) / speeds.far
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A step and the physical devices that it keeps busy, from `start` to `end` in seconds."""
+
+    step: Run | Move
+    devices: tuple[str, ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A simulated run, its steps in their order."""
+
+    slots: tuple[Slot, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its end."""
+        return max((slot.end for slot in self.slots), default=0.0)
+
+    def busy(self, device: str) -> float:
+        """Seconds in which a device works; it idles in the rest."""
+        return sum(slot.end - slot.start for slot in self.slots if device in slot.devices)
+
+
+class Prediction:
+    """Predictions for a plan on a binding.
+
+    `cores` is how many a machine's CPU devices share; a GPU is one of its own.
+    """
+
+    def __init__(self, plan: Plan, binding: Sequence[str], cores: int) -> None:
+        self._plan, self._binding = plan, tuple(binding)
+        self.devices = tuple(dict.fromkeys(binding))
+        is_cpu = binding[0].startswith("cpu")
+        self._threads = max(1, cores / len(self.devices)) if is_cpu else 1.0
+
+    def seconds(self, step: Run | Move) -> float:
+        """Of one step, when its devices have met."""
+        speeds = self._plan.predicted
+        if isinstance(step, Run):
+            return kernel_seconds(self._plan.kernels[step.kernel], speeds, self._threads)
+        return step.bytes / speeds.link
+
+    def timeline(self, program: Program) -> Timeline:
+        """A run of a program. Each device takes its steps in order, and waits for transfers."""
+        clocks = dict.fromkeys(self.devices, 0.0)
+        slots = []
+        for step in program.steps:
+            devices = self._devices(step)
+            start = max(clocks[device] for device in devices)
+            slots.append(Slot(step, devices, start, start + self.seconds(step)))
+            clocks |= dict.fromkeys(devices, slots[-1].end)
+        return Timeline(tuple(slots))
+
+    def _devices(self, step: Run | Move) -> tuple[str, ...]:
+        logical = (step.device,) if isinstance(step, Run) else (step.source, step.target)
+        return tuple(dict.fromkeys(self._binding[device] for device in logical))
