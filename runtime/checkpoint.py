@@ -4,13 +4,12 @@ The file holds tensors, and as metadata the counters from which all randomness f
 written whole or not at all, and read only if every tensor is the one expected.
 """
 
-import errno
-import hashlib
 import json
-import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from io import BufferedReader
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,9 @@ import msgspec
 import numpy as np
 
 from ir.command import Error
-from ir.plan import one_line, write_whole
+from ir.plan import one_line
+from runtime import files, header
+from runtime.header import Entry
 from runtime.numerics import NumericsError, statistics
 from runtime.packing import Array
 from runtime.rates import Errors
@@ -28,7 +29,6 @@ from runtime.state import States
 _NAMES = {"float32": "F32", "uint8": "U8", "int32": "I32", "uint32": "U32"}
 _COUNTS = ("step", "epoch", "seed")
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_MOST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,6 @@ class Counters:
     errors: Errors = ()
 
 
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tensor in the header of a safetensors file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
 # ------------------------------------------------------------------------------- write
 
 
@@ -62,37 +54,19 @@ def save(path: Path, states: States, counters: Counters) -> None:
     """
     metadata = {key: str(value) for key, value in asdict(counters).items()}
     metadata["errors"] = json.dumps(counters.errors)
-    header: dict[str, Any] = {"__metadata__": metadata}
+    entries: dict[str, Entry] = {}
     end = 0
     for name in states.names:
-        begin, end = end, end + _size(states, name)
-        header[name] = {
-            "dtype": _NAMES[states.dtype(name).name],
-            "shape": states.shape(name),
-            "data_offsets": (begin, end),
-        }
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+        entries[name] = _expected(states, name, end)
+        _, end = entries[name].data_offsets
     data = (_bytes(_sound(states, name)) for name in states.names)
-    _write(path, _chain(struct.pack("<Q", len(text)) + text, data))
+    files.write(path, chain([header.encode(entries, metadata)], data))
 
 
-def write_record(path: Path, facts: dict[str, object]) -> None:
-    """Write what is known of a run beside its checkpoint, as JSON. Raises Error as `save`."""
-    write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises Error as `save`."""
-    _write(path, iter([text.encode()]))
-
-
-def plan_hash(path: Path) -> str:
-    """The sha256 of a plan's file. Raises Error when it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise Error(f"{path}: cannot be read: {error.strerror}") from error
+def _expected(states: States, name: str, begin: int) -> Entry:
+    """A state as it stands in a header, if its bytes begin there."""
+    shape, dtype = states.shape(name), states.dtype(name)
+    return Entry(_NAMES[dtype.name], shape, (begin, begin + prod(shape) * dtype.itemsize))
 
 
 def _sound(states: States, name: str) -> Array:
@@ -107,46 +81,32 @@ def _bytes(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _size(states: States, name: str) -> int:
-    return prod(states.shape(name)) * states.dtype(name).itemsize
-
-
-def _chain(first: bytes, rest: Iterator[memoryview]) -> Iterator[bytes | memoryview]:
-    yield first
-    yield from rest
-
-
-def _write(path: Path, chunks: Iterator[bytes | memoryview]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, chunks)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        left = "; the one there before is intact" if path.exists() else ""
-        cure = "; expected more free space" if full else ""
-        raise Error(f"{path}: cannot be written: {error.strerror}{cure}{left}") from error
-
-
 # -------------------------------------------------------------------------------- read
 
 
-def load(path: Path, states: States, *, parameters_only: bool = False) -> Counters:
+def load(
+    path: Path, states: States, *, parameters_only: bool = False, fresh: Sequence[str] = ()
+) -> Counters:
     """Set the states from a file.
 
-    With `parameters_only` momenta and the like stay as they are and the counters are 0; the file
-    need not have them. Raises Error, with nothing set, unless the file holds what it must and
-    nothing that the plan does not know.
+    With `parameters_only` momenta and the like stay as they are and the counters are 0, whatever
+    the file has of them. What is named like one of `fresh` (`*.bias`) stays as it is, too. Raises
+    Error, with nothing set, unless the file holds what it must and nothing that the plan does not
+    know.
     """
+    names = states.parameters if parameters_only else states.names
+    wanted = sorted(name for name in names if not _like(name, fresh))
+    left = [*fresh, *(f"{name}.*" for name in states.parameters if parameters_only)]
     try:
         with path.open("rb") as file:
-            header, start = _header(file)
-            metadata = header.pop("__metadata__", None)
-            counters = Counters(0, 0, 0) if parameters_only else _counters(metadata)
-            entries = {name: _entry(name, raw) for name, raw in header.items()}
-            wanted = sorted(states.parameters if parameters_only else states.names)
-            _check(entries, wanted, states, path.stat().st_size - start)
+            found = header.read(file)
+            counters = Counters(0, 0, 0) if parameters_only else _counters(found.metadata)
+            others = {name for name in found.tensors if _like(name, left)}
+            _check_names(found.tensors, wanted, {*states.names, *others})
+            _check_places(found.tensors, wanted, states, path.stat().st_size - found.size)
             for name in wanted:
-                states.write(name, _tensor(file, start, entries[name], states, name))
+                file.seek(found.size + found.tensors[name].data_offsets[0])
+                states.write(name, _tensor(file, states, name))
     except OSError as error:
         raise Error(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -154,31 +114,8 @@ def load(path: Path, states: States, *, parameters_only: bool = False) -> Counte
     return counters
 
 
-def _header(file: BufferedReader) -> tuple[dict[str, Any], int]:
-    """The header, and where the tensors begin."""
-    prefix = file.read(8)
-    size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-    if not 2 <= size <= _MOST_HEADER:
-        raise ValueError("no safetensors header, expected its length in 8 bytes")
-    text = file.read(size)
-    if len(text) < size:
-        raise ValueError(f"cut in the header: {len(text)} bytes of it, expected {size}")
-    try:
-        header = json.loads(text.decode(), object_pairs_hook=_distinct)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError("the header is not JSON, expected a safetensors file") from error
-    if not isinstance(header, dict):
-        raise ValueError("the header is no JSON object, expected a safetensors file")
-    return header, 8 + size
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise ValueError(f"tensor '{name}' stands twice in the header, expected once")
-        seen.add(name)
-    return dict(pairs)
+def _like(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _counters(metadata: Any) -> Counters:
@@ -198,42 +135,42 @@ def _errors(text: Any) -> Errors:
         raise ValueError(f"metadata 'errors' is {text!r}, expected a list of shares") from error
 
 
-def _entry(name: str, raw: Any) -> _Entry:
-    try:
-        return msgspec.convert(raw, _Entry)
-    except msgspec.ValidationError as error:
-        complaint = str(error).replace("`", "")
-        raise ValueError(f"tensor '{name}': {complaint} in the header") from error
-
-
-def _check(entries: dict[str, _Entry], wanted: list[str], states: States, size: int) -> None:
-    """That the file, with `size` bytes after its header, holds states only, all those wanted."""
-    if missing := sorted(set(wanted) - set(entries)):
+def _check_names(found: Collection[str], wanted: Collection[str], known: Collection[str]) -> None:
+    if missing := sorted(set(wanted) - set(found)):
         raise ValueError(f"tensor '{missing[0]}' is missing, expected as in the plan")
-    if extra := sorted(set(entries) - set(states.names)):
+    if extra := sorted(set(found) - set(known)):
         raise ValueError(f"tensor '{extra[0]}' is not in the plan, expected only its states")
-    for name, entry in entries.items():
-        dtype = _NAMES[states.dtype(name).name]
-        if entry.dtype != dtype:
-            raise ValueError(f"tensor '{name}' is {entry.dtype}, expected {dtype}")
-        if entry.shape != states.shape(name):
-            got, expected = list(entry.shape), list(states.shape(name))
-            raise ValueError(f"tensor '{name}' has shape {got}, expected {expected}")
+
+
+def _check_places(
+    entries: Mapping[str, Entry], wanted: Collection[str], states: States, size: int
+) -> None:
+    """That those wanted are as expected, and that all together fill `size` bytes."""
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
-        begin, end = end, end + _size(states, name)
-        if entry.data_offsets != (begin, end):
-            got = list(entry.data_offsets)
-            raise ValueError(f"tensor '{name}' has data_offsets {got}, expected {[begin, end]}")
+        begin, (_, end) = end, entry.data_offsets
+        if name in wanted:
+            _compare(name, entry, _expected(states, name, begin))
+        else:
+            _compare(name, entry, Entry(entry.dtype, entry.shape, (begin, max(begin, end))))
         if end > size:
             raise ValueError(f"cut within tensor '{name}': {size} bytes, expected {end} or more")
     if end != size:
         raise ValueError(f"{size} bytes of tensors, expected {end}")
 
 
-def _tensor(file: BufferedReader, start: int, entry: _Entry, states: States, name: str) -> Array:
-    file.seek(start + entry.data_offsets[0])
-    value: Array = np.empty(entry.shape, states.dtype(name))
+def _compare(name: str, got: Entry, expected: Entry) -> None:
+    if got.dtype != expected.dtype:
+        raise ValueError(f"tensor '{name}' is {got.dtype}, expected {expected.dtype}")
+    for key in ("shape", "data_offsets"):
+        found, right = list(getattr(got, key)), list(getattr(expected, key))
+        if found != right:
+            raise ValueError(f"tensor '{name}' has {key} {found}, expected {right}")
+
+
+def _tensor(file: BufferedReader, states: States, name: str) -> Array:
+    """A state, from where the file stands."""
+    value: Array = np.empty(states.shape(name), states.dtype(name))
     if file.readinto(_bytes(value)) != value.nbytes:
         raise ValueError(f"cut within tensor '{name}'")
     return value

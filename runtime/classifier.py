@@ -14,7 +14,7 @@ from runtime.data.dataset import Dataset, Part
 from runtime.data.prefetch import prefetched
 from runtime.executor import Executor, Outputs
 from runtime.feeds import Packed
-from runtime.trainer import EVALUATE
+from runtime.programs import EVALUATE
 from runtime.views import View, views
 
 Floats = npt.NDArray[np.float64]

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ir.command import run
-from runtime.checkpoint import write_record
 from runtime.classifier import PROBABILITIES
-from runtime.data.bar import Bar
 from runtime.data.dataset import Part
+from runtime.files import write_json
 from runtime.npy import write_npy
+from runtime.progress import Bar
 from runtime.scores import Row, Scores, score
 from runtime.trained import Trained, add_options, count, opened
 
@@ -105,7 +105,7 @@ def main() -> None:
     scores = score(probabilities, part.labels)
     print("\n".join(report(scores, names, options)))
     if options.out:
-        write_record(options.out, facts(scores, names, options))
+        write_json(options.out, facts(scores, names, options))
     if options.probabilities:
         write_npy(options.probabilities, probabilities)
 

@@ -1,6 +1,7 @@
 """What a command line asks for, read and checked, and described; nothing is written here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from ir import plan as plans
@@ -9,12 +10,11 @@ from ir.plan import Feed, Plan, Program
 from runtime import data, recipes
 from runtime.binding import kind
 from runtime.data.batches import Batches, image_size
-from runtime.fit import scratch
 from runtime.options import Options
+from runtime.programs import EVALUATE, check, data_program, rates
 from runtime.rates import Plateau
 from runtime.recipe import Recipe
 from runtime.schedule import Schedule
-from runtime.trainer import EVALUATE, check, data_program, rates
 
 
 class Job:
@@ -25,6 +25,7 @@ class Job:
         self.options = options
         self.plan = plans.read(options.plan)
         check(self.plan)
+        _check_fresh(options, sorted(rates(self.plan)))
         self._program: Program = self.plan.programs[data_program(self.plan)]
         feeds = {feed.logical: feed for feed in self._program.feeds}
         self.dataset = data.load(options.data, image_size(feeds))
@@ -45,8 +46,15 @@ class Job:
 
     def training(self, seed: int) -> Batches:
         """The batches to learn from."""
-        part, augment = self.dataset.train, self.recipe.augment
-        return Batches(self.dataset, part, self._program.feeds, seed=seed, augment=augment)
+        recipe = self.recipe
+        return Batches(
+            self.dataset,
+            self.dataset.train,
+            self._program.feeds,
+            seed=seed,
+            augment=recipe.augment,
+            reshuffle=recipe.reshuffle,
+        )
 
     @cached_property
     def validation(self) -> Batches | None:
@@ -75,8 +83,9 @@ class Job:
         """More lines, for a dry run."""
         for index, device in enumerate(self.plan.devices):
             yield f"device {index}: arena {device.arena / 1e6:.1f} MB"
-        each = "device" if kind(self.plan) == "cuda" else "thread"
-        yield f"scratch {scratch(self.plan) / 1e6:.1f} MB for each {each}"
+        scratch = f"scratch of each device {self.plan.scratch() / 1e6:.1f} MB"
+        of_two = f", {self.plan.scratch(2) / 1e6:.1f} MB with two threads"
+        yield scratch + (of_two if kind(self.plan) == "cpu" else "")
         for name, program in self.plan.programs.items():
             yield f"program {name}: {len(program.steps)} steps; feeds {_listed(program.feeds)}"
         resuming = self.options.resumes
@@ -88,17 +97,28 @@ def _suits(recipe: Recipe, plan: Plan) -> None:
     """Raises Error for a recipe that the plan cannot follow."""
     names = sorted(rates(plan))
     for rule in recipe.parameters:
-        if not any(map(rule.concerns, names)):
-            raise Error(
-                f"recipe: parameters: names '{rule.names}' are none of the plan's; "
-                f"expected some like {names[0] if names else 'none'}"
-            )
+        _check_names(rule.names, names, "recipe: parameters: names")
     schedules = (recipe.schedule, *(rule.schedule for rule in recipe.parameters))
     if EVALUATE not in plan.programs and any(isinstance(s, Plateau) for s in schedules):
         raise Error(
             "recipe: schedule: a plateau is seen in validations, and the plan has no program "
             f"{EVALUATE}; expected milestones or exponential"
         )
+
+
+def _check_fresh(options: Options, names: Sequence[str]) -> None:
+    """Raises Error for parameters to draw anew that are not there, or would be anyway."""
+    for pattern in options.fresh:
+        if options.init is None:
+            raise Error(f"--fresh {pattern}: without --init all are drawn; expected --init CKPT")
+        _check_names(pattern, names, "--fresh:")
+
+
+def _check_names(pattern: str, names: Sequence[str], where: str) -> None:
+    """Raises Error unless some of the plan's parameters have such names."""
+    if not any(fnmatchcase(name, pattern) for name in names):
+        some = names[0] if names else "none"
+        raise Error(f"{where} '{pattern}' are none of the plan's; expected some like {some}")
 
 
 def _listed(feeds: tuple[Feed, ...]) -> str:

@@ -35,8 +35,10 @@ class Options:
     set: tuple[str, ...]
     out: Path
     init: Path | None
+    fresh: tuple[str, ...]
     resume: bool
     checkpoint_every: int | None
+    validate_every: int | None
     keep: int
     log: Path | None
     threads: int | None
@@ -140,8 +142,11 @@ def _learning(add: _Add) -> None:
 def _files(add: _Add) -> None:
     add("--out", type=Path, default=Path("run"), metavar="DIR", help="of the run (default ./run)")
     add("--init", type=Path, metavar="CKPT", help="begin with the parameters of a checkpoint")
+    fresh = "but draw these anew, as in 'head.*'; again for others"
+    add("--fresh", action="append", default=[], metavar="NAMES", help=fresh)
     add("--resume", action="store_true", help="go on with the checkpoint in DIR, if there is one")
     add("--checkpoint-every", type=_count, metavar="N", help="steps (default: each epoch)")
+    add("--validate-every", type=_count, metavar="N", help="and save after N steps, too")
     add("--keep", type=_count, default=2, metavar="N", help="newest checkpoints (default 2)")
     add("--log", type=Path, metavar="FILE", help="one JSON object a step (default DIR/log.jsonl)")
 

@@ -59,7 +59,10 @@ class Rule(Table, frozen=True):
 
 
 class Recipe(Table, frozen=True):
-    """`epochs` is the length at most; `batch` is what the rate was chosen for, in images."""
+    """`epochs` is the length at most; `batch` is what the rate was chosen for, in images.
+
+    With `reshuffle` each epoch takes the images in an order of its own, else all in the same one.
+    """
 
     rate: Amount
     epochs: Count
@@ -69,6 +72,7 @@ class Recipe(Table, frozen=True):
     parameters: tuple[Rule, ...] = ()
     augment: Augment = Augment()
     batch: Count | None = None
+    reshuffle: bool = True
 
     def rate_at(self, time: Fraction, errors: Errors = ()) -> float:
         """The learning rate, as `runtime.rates` says."""
@@ -83,7 +87,8 @@ class Recipe(Table, frozen=True):
 
     def __str__(self) -> str:
         special = "".join(f"; {rule.names} on its own" for rule in self.parameters)
+        order = "" if self.reshuffle else " in one order"
         return (
             f"rate {self.rate:g}{self.schedule}{special}; momentum {self.momentum:g}; "
-            f"decay {self.decay:g}; {self.epochs} epochs"
+            f"decay {self.decay:g}; {self.epochs} epochs{order}"
         )

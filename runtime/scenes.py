@@ -12,7 +12,6 @@ from ir.command import DataError, Error
 from ir.plan import Plan, State
 from runtime.classifier import FEATURES, PROBABILITIES, Floats
 from runtime.data import draws
-from runtime.data.bar import Bar
 from runtime.data.dataset import Part
 from runtime.data.draws import Indices, Purpose
 from runtime.log import read
@@ -24,6 +23,7 @@ from runtime.pictures.maps import Maps, maps
 from runtime.pictures.neighbours import Neighbour, neighbours
 from runtime.pictures.predictions import Prediction, predictions
 from runtime.pictures.tiles import colours
+from runtime.progress import Bar
 from runtime.scores import right
 from runtime.trained import Trained, opened
 

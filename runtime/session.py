@@ -55,7 +55,7 @@ class Session:
         seed = options.seed or 0
         states.initialise(seed)
         if options.init:
-            checkpoint.load(options.init, states, parameters_only=True)
+            checkpoint.load(options.init, states, parameters_only=True, fresh=options.fresh)
         return Counters(step=0, epoch=0, seed=seed)
 
     def _mend(self, log: Log) -> None:
@@ -106,6 +106,11 @@ class Session:
     def _is_due(self, step: int) -> bool:
         """Whether a checkpoint follows some count of steps."""
         every = self._options.checkpoint_every
+        return self._is_tested(step) or bool(every and step % every == 0)
+
+    def _is_tested(self, step: int) -> bool:
+        """Whether a validation does."""
+        every = self._options.validate_every
         return self._job.schedule.ends_epoch(step - 1) or bool(every and step % every == 0)
 
     def _note(self, record: Record, log: Log) -> None:
@@ -122,7 +127,7 @@ class Session:
     def _keep(self, trainer: Trainer, log: Log, last: bool) -> None:
         """Save; validate before, where it is time to."""
         before = log.best
-        if last or self._job.schedule.ends_epoch(self.step - 1):
+        if last or self._is_tested(self.step):
             self._validate(trainer, log)
         self._save(trainer)
         if log.best > before:

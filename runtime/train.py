@@ -15,7 +15,7 @@ import numpy as np
 
 from ir import plan as plans
 from ir.command import Error, Exit, run
-from runtime import checkpoint, recipes
+from runtime import files, recipes
 from runtime.devices import open_executor
 from runtime.fit import table
 from runtime.job import Job
@@ -39,7 +39,7 @@ def _record(job: Job, session: Session, started: str, ended: str | None = None) 
     """Say beside the checkpoints what makes them."""
     options = {key: str(value) for key, value in asdict(job.options).items() if value is not None}
     facts: dict[str, object] = {
-        "plan": checkpoint.plan_hash(job.options.plan),
+        "plan": files.file_hash(job.options.plan),
         "versions": {**job.plan.versions, "python": python_version(), "numpy": np.__version__},
         "options": options,
         "recipe": msgspec.to_builtins(job.recipe),
@@ -48,8 +48,8 @@ def _record(job: Job, session: Session, started: str, ended: str | None = None) 
         "started": started,
         "ended": ended,
     }
-    checkpoint.write_record(job.options.out / "run.json", facts)
-    checkpoint.write_text(job.options.recipe_file, recipes.text(job.recipe))
+    files.write_json(job.options.out / "run.json", facts)
+    files.write_text(job.options.recipe_file, recipes.text(job.recipe))
 
 
 def _now() -> str:

@@ -11,50 +11,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ir.command import Error
-from ir.plan import Plan
-from runtime.data.batches import SUPPLIED, Batches, Values
+from runtime.data.batches import Batches, Values
 from runtime.data.prefetch import prefetched
 from runtime.executor import Executor, Outputs, Watch
 from runtime.feeds import Packed
 from runtime.log import Record
-from runtime.measures import MEASURES, Mean
+from runtime.measures import Mean
 from runtime.packing import Array
+from runtime.programs import ACCUMULATE, APPLY, EVALUATE, data_program, rates
 from runtime.rates import Errors
 from runtime.schedule import Schedule
 
-SCALARS = ("seed", "step", "keep", "momentum", "decay")
-EVALUATE = "evaluate"
-APPLY = "apply"
-
 Prepared = tuple[float, dict[str, Packed]]  # the batch's weight, and its feeds
-
-
-def data_program(plan: Plan) -> str:
-    """The program that takes a training batch. Raises Error for a plan that cannot train."""
-    for name in ("accumulate", "train"):
-        if name in plan.programs:
-            return name
-    raise Error(f"the plan cannot train: its programs are {', '.join(plan.programs) or 'none'}")
-
-
-def check(plan: Plan) -> None:
-    """Raises Error for a plan with a feed that nothing here supplies, or without a measure."""
-    known = {*SUPPLIED, *SCALARS, *(f"{name}.rate" for name in rates(plan))}
-    for name, program in plan.programs.items():
-        for feed in program.feeds:
-            if feed.logical not in known:
-                expected = ", ".join((*SUPPLIED, *SCALARS, "<parameter>.rate"))
-                raise Error(f"program {name}: unknown feed '{feed.logical}'; expected {expected}")
-    for name in {data_program(plan), EVALUATE} & plan.programs.keys():
-        missing = {*MEASURES} - {output.name for output in plan.programs[name].outputs}
-        if missing:
-            raise Error(f"program {name}: expected the outputs {', '.join(sorted(missing))}")
-
-
-def rates(plan: Plan) -> dict[str, float]:
-    """By parameter: what the plan multiplies the rate by in its feed `<parameter>.rate`."""
-    return {state.logical: state.rate for state in plan.states if state.kind == "param"}
 
 
 class Trainer:
@@ -71,7 +39,7 @@ class Trainer:
         errors: Errors = (),
         run: Callable[[str, Watch | None], Outputs] | None = None,
     ) -> None:
-        """Feeds what is the same for all steps. The plan must have passed `check`.
+        """Feeds what is the same for all steps. The plan must have passed `programs.check`.
 
         `errors` are the validation errors after the epochs done so far; `run` is used in place of
         the executor's.
@@ -117,7 +85,7 @@ class Trainer:
             counters = {"step": _u32(index % 2**32), "keep": _f32(place > 0)}
             self._feed(self._data, {**values, **counters, **update})
             going.runs.append((weight, self._run(self._data, watch)))
-        if self._data == "accumulate":
+        if self._data == ACCUMULATE:
             self._feed(APPLY, update)
             self._run(APPLY, watch)
         self._going.append(going)

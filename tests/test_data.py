@@ -101,6 +101,19 @@ def test_a_short_last_batch_is_filled_with_weight_0() -> None:
     assert all(len(value) == 16 for name, value in last.items() if name != "gain")
 
 
+@cases(full=100, sample=10)
+@given(seed=st.integers(0, 2**32 - 1), batch=st.integers(1, 60), reshuffle=st.booleans())
+def test_epochs_share_an_order_only_if_asked_to_and_draws_never(
+    seed: int, batch: int, reshuffle: bool
+) -> None:
+    batches = Batches(ALL, ALL.train, feeds(batch), seed=seed, augment=AUGMENT, reshuffle=reshuffle)
+    found = presented(batches, 2)
+    first, second = ([image for e, image in found if e == epoch] for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert (first == second) is not reshuffle
+    assert any(found[0, image] != found[1, image] for image in first)
+
+
 @pytest.mark.parametrize("seed", [None, 5])
 def test_without_augmentation_crops_are_central_and_nothing_else_changes(seed: int | None) -> None:
     batches = Batches(ALL, ALL.train, feeds(50), seed=seed)

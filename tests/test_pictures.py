@@ -14,7 +14,7 @@ from PIL import Image as pil
 from ir.command import Error
 from runtime.log import Record
 from runtime.nearest import nearest
-from runtime.pictures.canvas import Canvas, Image, Line, Rectangle, Text, shortened
+from runtime.pictures.canvas import Canvas, Image, Line, Rectangle, Text, label, shortened
 from runtime.pictures.chart import ticks
 from runtime.pictures.curves import PLACES, curves, thinned
 from runtime.pictures.file import write
@@ -24,7 +24,7 @@ from runtime.pictures.neighbours import Neighbour, neighbours
 from runtime.pictures.png import SCALE, png
 from runtime.pictures.predictions import Prediction, predictions
 from runtime.pictures.svg import svg
-from runtime.pictures.tiles import around_grey, from_black
+from runtime.pictures.tiles import around_grey, columns_for, from_black
 from tests.counts import cases
 
 RANDOM = np.random.default_rng(0)
@@ -187,6 +187,30 @@ def test_shades_say_what_the_numbers_are() -> None:
     assert from_black(np.array([[3.0, 5.0, 4.0]]))[0, :, 0].tolist() == [0, 255, 128]
     assert not np.ptp(around_grey(np.zeros((3, 2, 2)), 0.0))
     assert not np.ptp(from_black(np.ones((2, 2))))
+
+
+def test_names_are_shown_without_the_numbers_of_their_synsets() -> None:
+    assert label("n01440764 tench, Tinca tinca") == "tench, Tinca tinca"
+    for name in ("n01440764", "n01440764 ", "7", "no 01440764 x"):
+        assert label(name) == name
+
+
+@cases(full=100, sample=20)
+@given(SIZES)
+def test_tiles_leave_less_than_a_row_empty(count: int) -> None:
+    columns = columns_for(count)
+    rows = -(-count // columns)
+    assert rows * columns - count < columns
+    assert rows <= columns or count < 3
+
+
+@pytest.mark.parametrize("accuracy", [1.0, np.nextafter(np.float32(1), 2), 1 - 2**-24])
+def test_a_run_without_errors_has_axes(accuracy: float) -> None:
+    """Means of single precision may miss 1 by their rounding, to either side."""
+    record: Record = {"step": 1, "loss": 0.0, "top1": float(accuracy), "top5": float(accuracy)}
+    words = [shape.words for shape in curves({"": [record]}).shapes if isinstance(shape, Text)]
+    assert words.count("100 %") == 2
+    assert "1" in words
 
 
 def test_words_that_do_not_fit_are_cut() -> None:

@@ -1,8 +1,10 @@
 """Sources: each kind lists the same images; archives hold files and nothing else."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -18,8 +20,10 @@ from runtime.data.decode import Refused
 from runtime.data.sources import Source, hashes, opened
 from runtime.data.sources.listing import Item, Listing, gather
 from runtime.data.sources.split import split
+from tests.commands import ROOT
 from tests.counts import cases
 
+DOCUMENTATION = ROOT / "docs" / "imagenet.md"
 SYNSETS = {"n0000002": "kit fox, Vulpes", "n0000001": "tench", "n0000003": ""}
 NUMBERS = {7: "n0000002", 3: "n0000001", 900: "n0000003"}
 
@@ -108,6 +112,18 @@ def test_archives_are_read_where_they_lie(tmp_path: Path) -> None:
     }
     expected = [NUMBERS[number] for number in (7, 3, 900, 900, 3, 7)]
     assert [validation[b"%d" % i].split()[0] for i in range(6)] == expected
+
+
+def test_the_documented_line_lists_the_kit_s_synsets(tmp_path: Path) -> None:
+    line = re.search(r'python (-c ".*" > synsets.txt)', DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    assert line
+    rows = [(7, "n0000002", "kit fox, Vulpes", "a fox", 0), (3, "n0000001", "tench", "", 0)]
+    fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children")
+    synsets = np.array([rows], [(name, object) for name in fields]).T
+    pytest.importorskip("scipy.io").savemat(tmp_path / "meta.mat", {"synsets": synsets})
+    subprocess.run(f'"{sys.executable}" {line[1]}', shell=True, cwd=tmp_path, check=True)
+    listed = (tmp_path / "synsets.txt").read_text("utf-8")
+    assert listed == "7 n0000002 kit fox, Vulpes\n3 n0000001 tench\n"
 
 
 def test_records_hold_pixels(tmp_path: Path) -> None:

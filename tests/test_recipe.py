@@ -54,6 +54,7 @@ RECIPES = st.builds(
         until=MAYBE,
     ),
     batch=MAYBE,
+    reshuffle=st.booleans(),
 )
 ERRORS = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), max_size=40).map(tuple)
 
@@ -185,6 +186,29 @@ def test_code145_runs_as_its_log_says(epoch: float, rates: tuple[float, ...]) ->
     assert recipe.augment.shifts(int(epoch)) is (epoch < 68)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "rates"),
+    [
+        (24.9, (1e-2, 2e-2, 1e-2, 2e-2)),
+        (25, (1e-3, 2e-2, 1e-3, 2e-2)),
+        (51, (1e-4, 2e-2, 1e-4, 2e-2)),
+        (67, (1e-5, 2e-2, 1e-4, 2e-2)),
+        (72, (0, 0, 1e-4, 2e-2)),
+        (79, (0, 0, 1e-5, 2e-2)),
+    ],
+)
+def test_code145_on_the_later_set_ran_so(epoch: float, rates: tuple[float, ...]) -> None:
+    recipe = recipes.read("code145-2012")
+    assert rates_of(recipe, epoch) == pytest.approx(rates)
+    assert recipe.augment.shifts(int(epoch)) is (epoch < 67)
+    assert recipe.epochs == 91
+
+
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_the_2012_program_took_the_images_in_one_order(name: str) -> None:
+    assert recipes.read(name).reshuffle is (name == "paper")
+
+
 def test_the_exponential_recipe_is_that_of_the_later_runs() -> None:
     recipe = recipes.read("exponential")
     found = [rates_of(recipe, epoch)[2:] for epoch in (0, 22.5, 45, 67.5, 89)]
@@ -253,7 +277,7 @@ def test_a_wrong_file_is_refused_with_its_name_and_key(
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Error, match="expected one of code145, exponential, paper, or a TOML file"):
+    with pytest.raises(Error, match=r"expected one of code145-2012, code145, .*, or a TOML file"):
         recipes.read("best")
 
 

@@ -12,6 +12,7 @@ from tests.commands import python
 from tests.oracle_runs import plan, timeless, trained
 
 OPTIONS = ["--seed", "5", "--epochs", "4", "--checkpoint-every", "4", "--keep", "3"]
+OPTIONS += ["--validate-every", "5"]
 OPTIONS += ["--schedule", "{ kind = 'plateau', patience = 1, drops = 2 }", "--lr", "0.01"]
 MOMENTS = [*range(4), *(pytest.param(i, marks=pytest.mark.full) for i in range(4, 30))]
 

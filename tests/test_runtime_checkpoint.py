@@ -16,8 +16,9 @@ from safetensors.numpy import load_file, save_file
 
 from ir.command import Error, Exit
 from ir.plan import write
-from runtime.checkpoint import Counters, load, plan_hash, save, write_record
+from runtime.checkpoint import Counters, load, save
 from runtime.devices import open_executor
+from runtime.files import file_hash, write_json
 from runtime.state import States
 from tests.counts import cases
 from tests.plans import compiled, one_device, two_devices
@@ -99,6 +100,35 @@ def test_a_checkpoint_with_everything_gives_its_parameters(
     np.testing.assert_array_equal(whole.read(MOMENTUM), momentum)
 
 
+def test_what_other_plans_keep_of_a_parameter_does_not_matter(
+    whole: States, saved: Path, tmp_path: Path
+) -> None:
+    path, tensors = tmp_path / "sums.safetensors", load_file(saved)
+    facts = header(saved.read_bytes())["__metadata__"]
+    save_file(tensors | {f"{WEIGHT}.sum": np.ones(7, np.float32)}, path, facts)
+    load(path, whole, parameters_only=True)
+    np.testing.assert_array_equal(whole.read(WEIGHT), tensors[WEIGHT])
+    with pytest.raises(Error, match=r"'x\.weight\.sum' is not in the plan"):
+        load(path, whole)
+
+
+@cases(full=200, sample=20)
+@given(rows=st.integers(0, 200), extra=st.integers(0, 9))
+def test_what_is_to_stay_fresh_may_have_any_shape_or_be_absent(
+    whole: States, tmp_path_factory: pytest.TempPathFactory, rows: int, extra: int
+) -> None:
+    path = tmp_path_factory.mktemp("other") / "other.safetensors"
+    before = values(whole)
+    tensors = {"x.more": np.ones(extra, np.float32)}
+    if rows:
+        tensors[WEIGHT] = np.ones((rows, 1), np.float32)
+    save_file(tensors, path)
+    load(path, whole, parameters_only=True, fresh=["x.*"])
+    assert values(whole) == before
+    with pytest.raises(Error, match=r"'x\.\w+' (has shape|is missing|is not in the plan)"):
+        load(path, whole, parameters_only=True, fresh=["y.*"])
+
+
 # -------------------------------------------------------------------------------- writing
 
 
@@ -158,14 +188,14 @@ def test_an_interrupted_write_leaves_the_old_one(
 def test_the_record_of_a_run_is_json(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     write(one_device(), plan)
-    write_record(tmp_path / "new" / "run.json", {"plan": plan_hash(plan), "seconds": 1.5})
+    write_json(tmp_path / "new" / "run.json", {"plan": file_hash(plan), "seconds": 1.5})
     record = json.loads((tmp_path / "new" / "run.json").read_text("utf-8"))
     assert record["seconds"] == 1.5
     assert len(record["plan"]) == 64
     with pytest.raises(Error, match="cannot be written: File exists"):
-        write_record(plan / "run.json", {})
+        write_json(plan / "run.json", {})
     with pytest.raises(Error, match="cannot be read: No such file"):
-        plan_hash(tmp_path / "none.json")
+        file_hash(tmp_path / "none.json")
 
 
 # -------------------------------------------------------------------------------- reading

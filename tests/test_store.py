@@ -122,6 +122,15 @@ def test_moments_do_not_depend_on_how_images_are_dealt(cuts: list[int], seed: in
     assert np.array_equal(total.covariance, whole.covariance)
 
 
+@pytest.mark.parametrize("shape", [(300, 1, 1), (2, 257, 257), (2, 1000, 1000)])
+def test_moments_of_the_brightest_images_are_exact(shape: tuple[int, int, int]) -> None:
+    count, *sides = shape
+    found = moments.moments(np.full((count, 3, *sides), 255, np.uint8))
+    assert found.count == count
+    assert (found.pixels == 255 * count).all()
+    assert (found.colours == 255**2 * count * sides[0] * sides[1]).all()
+
+
 def test_shards_are_the_public_format(folder: Path) -> None:
     path = folder / manifest.read(folder).train[0].file
     found = load_file(path)

@@ -26,10 +26,11 @@ from runtime import recipes, session, train
 from runtime.executor import Event, Watch
 from runtime.log import STEP, VALIDATION, Log, Record, read
 from runtime.profile import Profile
+from runtime.programs import check
 from runtime.rates import Plateau
 from runtime.recipe import Recipe
 from runtime.stop import Stop
-from runtime.trainer import Prepared, Trainer, check
+from runtime.trainer import Prepared, Trainer
 from tests import oracle_train
 from tests.commands import ROOT, Finished, assert_refused, python
 from tests.learner import compiled, learner
@@ -185,6 +186,39 @@ def test_init_takes_the_parameters_and_starts_anew(
     before, after = read(first / "log.jsonl"), read(second / "log.jsonl")
     assert after[0]["step"] == 1
     assert after[0]["loss"] < before[0]["loss"] / 2
+
+
+def test_more_validations_change_neither_rates_nor_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "{ kind = 'plateau', patience = 1 }"
+    common = [plan(tmp_path), "--epochs", "3", "--schedule", table, "--lr", "0.01"]
+    found = {}
+    for name, options in (("few", []), ("many", ["--validate-every", "4"])):
+        out = tmp_path / name
+        trained(monkeypatch, *common, *options, "--out", str(out))
+        records = read(out / "log.jsonl")
+        validated = [r["step"] for r in records if "validation_loss" in r]
+        found[name] = validated, (out / "last.safetensors").read_bytes()
+    assert found["few"] == ([15, 30, 45], found["many"][1])
+    assert found["many"][0] == sorted({*range(4, 46, 4), 15, 30, 45})
+
+
+def test_parameters_that_are_to_be_fresh_are_drawn_as_without_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def states(name: str, *options: str) -> dict[str, bytes]:
+        out = tmp_path / name
+        trained(monkeypatch, plan(tmp_path), "--steps", "1", *options, "--out", str(out))
+        found = load_file(out / "last.safetensors")
+        return {n: v.tobytes() for n, v in found.items() if not n.endswith(".momentum")}
+
+    old = states("old", "--seed", "1")
+    new = states("new", "--seed", "2", "--lr", "0")
+    init = ["--init", str(tmp_path / "old" / "last.safetensors"), "--fresh", "told.*"]
+    mixed = states("mixed", "--seed", "2", "--lr", "0", *init)
+    assert mixed == {n: (new if n.startswith("told.") else old)[n] for n in old}
+    assert all(old[name] != new[name] for name in ("told.weight", "hidden.weight"))
 
 
 def test_rates_are_those_of_the_recipe_and_the_options(
@@ -381,6 +415,8 @@ def test_rules_reach_the_parameters_they_name(
             "names 'conv1.weight' are none of the plan's; expected some like",
         ),
         (["--recipe", "none.toml"], "none.toml: cannot be read: No such file"),
+        (["--init", "a", "--fresh", "x.*"], "--fresh: 'x.*' are none of the plan's; expected some"),
+        (["--fresh", "told.*"], "--fresh told.*: without --init all are drawn; expected --init"),
     ],
 )
 def test_what_does_not_fit_the_plan_is_refused(

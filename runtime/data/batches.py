@@ -1,6 +1,7 @@
 """From a part of a data set to what a program is fed at each step, by the names of its feeds.
 
-Training goes through a new permutation in each epoch, its images varied as `augmentation` says.
+Training goes through a permutation, a new one in each epoch or always the same, its images varied
+as `augmentation` says.
 Validation goes through the images in order, with the middle crop. A last batch that is short is
 filled with images of weight 0.
 """
@@ -39,10 +40,11 @@ class Batches:
         *,
         seed: int | None = None,
         augment: Augment | None = None,
+        reshuffle: bool = True,
     ) -> None:
         """Raises Error for feeds that do not fit the data set."""
         self._feeds = {feed.logical: feed for feed in feeds}
-        self._part, self._seed = part, seed
+        self._part, self._seed, self._reshuffle = part, seed, reshuffle
         self.size = image_size(self._feeds)
         self.batch_size = self._shape("images")[0]
         self.count = -(-len(part) // self.batch_size)
@@ -90,7 +92,8 @@ class Batches:
     def _permutation(self, epoch: int) -> Indices:
         if self._seed is None:
             return np.arange(len(self._part))
-        return draws.order(len(self._part), Purpose.ORDER, seed=self._seed, epoch=epoch)
+        key = {"seed": self._seed, "epoch": epoch if self._reshuffle else 0}
+        return draws.order(len(self._part), Purpose.ORDER, **key)
 
     def _filled(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         missing = self.batch_size - len(values)

@@ -8,12 +8,12 @@ import numpy as np
 
 from ir.command import DataError, run
 from runtime.data import store
-from runtime.data.bar import Bar
 from runtime.data.store import manifest, shard, tensors
 from runtime.data.store.manifest import PARTS, Manifest, Shard
 from runtime.data.store.moments import Moments, moments
 from runtime.data.store.tensors import Tensors
 from runtime.data.workers import cores, ordered
+from runtime.progress import Bar
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 UNIT = 256  # the weights of what a pixel is the mean of add up to this
 COARSE = 4  # shrinking by twice this or more, whole pixels are averaged first
-BLOCK = 16  # lines worked on at a time
+BLOCK = 32  # lines worked on at a time
 STRIP = 4  # times its shorter side: what is looked at of the longer one
 
 Pixels = npt.NDArray[np.uint8]
@@ -59,8 +59,8 @@ def _shrunk(image: Image.Image, size: int) -> Pixels:
     width, bands = pixels.shape[1:]
     tall = _means(pixels.reshape(image.height, -1), *rows, np.uint16)
     # Columns first, so that their means are those of whole lines again.
-    lines = np.ascontiguousarray(tall.reshape(size, width, bands).transpose(1, 2, 0))
-    means = _means(lines.reshape(width, -1), columns[0] - columns[0].min(), columns[1], np.uint32)
+    lines = tall.reshape(size, width, bands).transpose(1, 2, 0).reshape(width, -1)
+    means = _means(lines, columns[0] - columns[0].min(), columns[1], np.uint32)
     means += UNIT * UNIT // 2
     means //= UNIT * UNIT
     return means.astype(np.uint8).reshape(size, bands, size).transpose(1, 2, 0)
@@ -83,10 +83,13 @@ def _means(
     lines: npt.NDArray[Any], covered: Indices, weights: Weights, dtype: type[np.unsignedinteger]
 ) -> npt.NDArray[Any]:
     """UNIT times the weighted means of lines [old,n], as [new,n] of a type that holds them."""
+    lines = lines.astype(dtype)
     found = np.zeros((covered.shape[1], lines.shape[1]), dtype)
     factors = weights.astype(dtype)[:, :, None]
     for first in range(0, len(found), BLOCK):  # few lines at a time stay in the cache
         some = slice(first, first + BLOCK)
         for index, factor in zip(covered[:, some], factors[:, some], strict=True):
-            found[some] += lines[index] * factor
+            part = lines.take(index, axis=0)
+            part *= factor
+            found[some] += part
     return found

@@ -1,5 +1,6 @@
 """What a picture is made of. Lengths are in pixels, y grows downwards, colours are "#rrggbb"."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,7 +18,8 @@ COLOURS = (BLUE, "#e08a1e", "#3a9a5b", RED, "#9467bd", "#8c6d4f", "#d468a8", "#5
 TEXT = 12
 LEAST = 460
 """The least width of a page with a title."""
-_WIDTH = 0.56  # of a letter, in sizes of the font, on average
+_WIDTH = 0.6  # of a letter, in sizes of the font, on average
+_SYNSET = re.compile(r"^n\d{8} (?=.)")
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,14 @@ class Canvas:
         self.shapes.append(Text(x, y, shown, size, colour, anchor))
 
     def image(self, x: float, y: float, width: float, height: float, pixels: Rgb) -> None:
-        """Show pixels u8[rows,columns,3]."""
+        """Show pixels u8[rows,columns,3], in a frame that tells white ones from the page."""
+        self.rectangle(x - 1, y - 1, width + 2, height + 2, PALE)
         self.shapes.append(Image(x, y, width, height, pixels))
+
+
+def label(name: str) -> str:
+    """What a class is called, without the number of its synset, for which there is no room."""
+    return _SYNSET.sub("", name)
 
 
 def shortened(words: str, room: float, size: float = TEXT) -> str:

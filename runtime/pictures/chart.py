@@ -1,7 +1,7 @@
 """Curves over axes with numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runtime.pictures.canvas import BLACK, GREY, PALE, TEXT, Canvas
@@ -36,8 +36,7 @@ class Panel:
 def chart(canvas: Canvas, panel: Panel, curves: Sequence[Curve], along: str) -> None:
     """Draw curves from the origin on; `along` says what x counts. No curve leaves empty axes."""
     points = [point for curve in curves for point in curve.points if math.isfinite(point[1])]
-    last = max((x for x, _ in points), default=0.0) or 1.0
-    top = max((y for _, y in points), default=0.0) or 1.0
+    last, top = _largest(x for x, _ in points), _largest(y for _, y in points)
     x0, y0 = panel.x + LEFT, panel.y + panel.height - BELOW
     wide, high = panel.width - LEFT - RIGHT, panel.height - ABOVE - BELOW
     canvas.text(x0, panel.y + ABOVE - 12, panel.title, size=TEXT + 1)
@@ -55,6 +54,12 @@ def chart(canvas: Canvas, panel: Panel, curves: Sequence[Curve], along: str) -> 
             (x0 + x / last * wide, y0 - y / top * high) for x, y in curve.points if math.isfinite(y)
         ]
         _draw(canvas, curve, places)
+
+
+def _largest(values: Iterable[float]) -> float:
+    """Where an axis from 0 on ends; at 1 where it would have no length."""
+    found = max(values, default=0.0)
+    return found if found > 0 else 1.0
 
 
 def _draw(canvas: Canvas, curve: Curve, places: Points) -> None:

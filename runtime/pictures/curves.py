@@ -51,7 +51,8 @@ def _of(records: Sequence[Record], key: str, place: int) -> Iterator[Curve]:
 
 
 def _value(value: float, key: str) -> float:
-    return value if key == "loss" else 1 - value
+    # An accuracy is a mean of single precision, and may miss 1 by its rounding.
+    return value if key == "loss" else 1 - round(value, 6)
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

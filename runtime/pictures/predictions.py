@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime.pictures.canvas import RED, Canvas, Rgb
+from runtime.pictures.canvas import GREY, LEAST, RED, Canvas, Rgb, label
 
-SIDE, WIDTH, BAR, MARGIN, COLUMNS = 150, 190, 18, 16, 4
+SIDE, WIDTH, BAR, MARGIN, HEAD, COLUMNS = 150, 190, 18, 16, 40, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,13 @@ def predictions(found: Sequence[Prediction], names: Sequence[str], top: int = 5)
     columns, shown = min(COLUMNS, len(found)), min(top, len(names))
     wide, high = WIDTH + MARGIN, SIDE + 24 + shown * (BAR + 4) + MARGIN
     rows = -(-len(found) // columns)
-    canvas = Canvas(MARGIN + columns * wide, MARGIN + rows * high)
+    canvas = Canvas(max(MARGIN + columns * wide, LEAST), HEAD + rows * high)
+    canvas.text(
+        MARGIN, 22, "likeliest classes with their probabilities; red: the true one", colour=GREY
+    )
     for index, one in enumerate(found):
         row, column = divmod(index, columns)
-        _card(canvas, MARGIN + column * wide, MARGIN + row * high, one, names, shown)
+        _card(canvas, MARGIN + column * wide, HEAD + row * high, one, names, shown)
     return canvas
 
 
@@ -37,13 +40,13 @@ def _card(
 ) -> None:
     canvas.image(x + (WIDTH - SIDE) / 2, y, SIDE, SIDE, one.pixels)
     if one.label is not None:
-        words = names[one.label]
+        words = label(names[one.label])
         canvas.text(x + WIDTH / 2, y + SIDE + 16, words, anchor="middle", colour=RED, room=WIDTH)
-    for place, label in enumerate(np.argsort(-one.probabilities, kind="stable")[:shown]):
-        share, top = float(one.probabilities[label]), y + SIDE + 24 + place * (BAR + 4)
+    for place, likely in enumerate(np.argsort(-one.probabilities, kind="stable")[:shown]):
+        share, top = float(one.probabilities[likely]), y + SIDE + 24 + place * (BAR + 4)
         canvas.rectangle(x, top, WIDTH, BAR, "#f2f2f2")
-        canvas.rectangle(x, top, WIDTH * share, BAR, _lighter(label == one.label))
-        canvas.text(x + 4, top + BAR - 5, names[label], room=WIDTH - 50)
+        canvas.rectangle(x, top, WIDTH * share, BAR, _lighter(likely == one.label))
+        canvas.text(x + 4, top + BAR - 5, label(names[likely]), room=WIDTH - 50)
         canvas.text(x + WIDTH - 3, top + BAR - 5, f"{share:.0%}", anchor="end")
 
 

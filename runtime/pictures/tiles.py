@@ -1,5 +1,7 @@
 """Arrays of numbers as pixels."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,4 +35,5 @@ def _pixels(channels: npt.NDArray[np.uint8]) -> Rgb:
 
 def columns_for(count: int) -> int:
     """How many tiles make a row, so that `count` of them fill a page rather wide than high."""
-    return min(count, int(np.ceil(np.sqrt(1.5 * count))))
+    rows = max(1, round(math.sqrt(count / 1.5)))
+    return -(-count // rows)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +32,16 @@ def read(path: Path, listings: list[Listing]) -> tuple[list[Hashes], list[str]]:
 
     Raises DataError for a line that `sha256sum` did not write.
     """
-    found = [np.zeros((len(listing), 32), np.uint8) for listing in listings]
-    places = {
-        name: (part, index)
-        for part, listing in enumerate(listings)
-        for index, name in enumerate(listing.names)
-    }
-    others = []
+    names = chain.from_iterable(listing.names for listing in listings)
+    places = {name: place for place, name in enumerate(names)}
+    ends = np.cumsum([len(listing) for listing in listings])
+    found, others = np.zeros((len(places), 32), np.uint8), []
     for name, digest in _lines(path):
         if name in places:
-            part, index = places[name]
-            found[part][index] = np.frombuffer(digest, np.uint8)
+            found[places[name]] = np.frombuffer(digest, np.uint8)
         else:
             others.append(name)
-    return found, others
+    return np.split(found, ends[:-1]), others
 
 
 def _line(name: str, digest: bytes) -> bytes:

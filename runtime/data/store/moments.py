@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from runtime.data.dataset import Images, Statistics
 
-BATCH = 16  # images at a time
+BATCH = 16  # images at a time, whose sums fit in 16 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,9 @@ def moments(images: Images) -> Moments:
         some = images[first : first + BATCH]
         colours = np.zeros((3, 3), np.int64)
         for image in some:
-            # Below 2^53 a sum of whole numbers is exact in any order.
-            wide = image.reshape(3, -1).astype(np.float64)
-            colours += np.einsum("ip,jp->ij", wide, wide).astype(np.int64)
-        total += Moments(len(some), some.sum(axis=0, dtype=np.uint64), colours)
+            wide = image.astype(np.uint32)  # holds what a row adds up to
+            rows = np.einsum("irc,jrc->ijr", wide, wide)
+            colours += rows.sum(axis=-1, dtype=np.int64)
+        pixels = some.sum(axis=0, dtype=np.uint16).astype(np.uint64)
+        total += Moments(len(some), pixels, colours)
     return total

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from ir.command import DataError, Error
-from runtime.data.bar import Bar
 from runtime.data.dataset import Labels
 from runtime.data.sources.hashes import Hashes
 from runtime.data.sources.listing import Listing
@@ -23,6 +22,7 @@ from runtime.data.store.moments import Moments
 from runtime.data.store.shard import images_per_shard
 from runtime.data.store.tensors import Tensors
 from runtime.data.workers import ordered
+from runtime.progress import Bar
 
 _NONE = np.empty(0, np.int32)
 
