@@ -1,4 +1,7 @@
-"""Contestants that take turns, each a process of its own, so that a noisy moment hits all."""
+"""Contestants that take turns, so that a noisy moment hits all.
+
+Those of a step are processes of their own; kernels take turns within one process.
+"""
 
 import os
 import select
@@ -8,6 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ir.command import Error
+
+Turn = Callable[[], object]
+Clock = Callable[[], float]
+
+PAUSE = 0.3
+"""Seconds between the turns of processes: threads of the one before must stop spinning."""
 
 
 class Contestant:
@@ -48,7 +57,7 @@ class Contestant:
         self._process.communicate()
 
 
-def serve(turn: Callable[[], object]) -> None:
+def serve(turn: Turn) -> None:
     """Be a contestant: a turn for every line on stdin, its seconds on stdout."""
     # What a turn prints is not for the other end.
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -56,3 +65,39 @@ def serve(turn: Callable[[], object]) -> None:
         begin = time.perf_counter()
         turn()
         print(time.perf_counter() - begin, file=answers, flush=True)
+
+
+def compete(
+    contestants: Sequence[Contestant], rounds: int, *, warm: int, limit: float
+) -> dict[str, str]:
+    """Let all take turns, then leave; `warm` rounds before do not count.
+
+    Those that fail, or need more than `limit` seconds for a turn, are out; returns why, by name.
+    """
+    running, failed = list(contestants), {}
+    for number in range(warm + rounds):
+        for each in list(running):
+            time.sleep(PAUSE)
+            try:
+                seconds = each.turn(limit)
+            except Error as error:
+                each.stop()
+                running.remove(each)
+                failed[each.name] = str(error)
+            else:
+                each.seconds += [seconds] * (number >= warm)
+        print(f"round {number + 1} of {warm + rounds}", file=sys.stderr)
+    for each in running:
+        each.leave()
+    return failed
+
+
+def interleaved(turns: Sequence[Turn], repeat: int, clock: Clock) -> list[list[float]]:
+    """Seconds that each of some calls takes, `repeat` times after one that does not count."""
+    spent: list[list[float]] = [[] for _ in turns]
+    for _ in range(repeat + 1):
+        for seconds, turn in zip(spent, turns, strict=True):
+            begin = clock()
+            turn()
+            seconds.append(clock() - begin)
+    return [each[1:] for each in spent]

@@ -6,15 +6,13 @@ beside the other results.
 """
 
 import argparse
-import json
-import platform
 import sys
 import time
 from itertools import pairwise
 from math import log
-from pathlib import Path
 from statistics import median
 
+from benchmarks.report import machine, write
 from frontend.alexnet import alexnet
 from ir.command import run
 from ir.graph import Graph
@@ -23,7 +21,6 @@ from passes.pipeline import TRAIN, run_passes
 from tests.graphs import big_network
 
 SIZES = (1_250, 2_500, 5_000, 10_000)
-RESULTS = Path(__file__).parent / "results" / "passes.json"
 
 
 def seconds_per_pass(graph: Graph, devices: int = 2) -> dict[str, float]:
@@ -51,9 +48,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each size (default 3)")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="nodes")
     options = parser.parse_args()
+    about = machine()
     networks = [("AlexNet", alexnet())] + [(f"{n:,}", big_network(n)) for n in options.sizes]
     print(f"{'network':>10} {'nodes':>7} " + " ".join(f"{name:>9}" for name in (*TRAIN, "all")))
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, graph in networks:
         spent = measure(graph, options.repeat)
         rows.append({"network": name, "nodes": len(graph.nodes), "seconds": spent})
@@ -62,7 +60,7 @@ def main() -> None:
     for small, large in pairwise(rows[1:]):
         growth = _growth(small, large)
         print(f"from {small['network']} to {large['network']} nodes: power {growth:.2f}")
-    _write(rows)
+    write("passes", about, rows=rows)
 
 
 def _growth(small: dict[str, object], large: dict[str, object]) -> float:
@@ -72,12 +70,6 @@ def _growth(small: dict[str, object], large: dict[str, object]) -> float:
     assert isinstance(b, dict)
     nodes = int(str(large["nodes"])) / int(str(small["nodes"]))
     return log(b["all"] / a["all"]) / log(nodes)
-
-
-def _write(rows: list[dict[str, object]]) -> None:
-    machine = {"python": platform.python_version(), "machine": platform.machine()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

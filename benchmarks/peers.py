@@ -1,23 +1,24 @@
-"""AlexNet in PyTorch: the same layers and update as `frontend.alexnet`, for comparison only."""
+"""Training steps of our networks in PyTorch, the same layers and update, for comparison only."""
 
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.networks import images, layers, network, padding
+from ir.graph import Graph, Node
+
+TUNED = ", tuned malloc"
 TUNED_MALLOC = {
     "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=8589934592"
     ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
 }
 """glibc unmaps and faults in every large activation at every step unless it is told not to."""
 
+WAYS = ("eager", "channels_last", "compile", "compile, channels_last")
 MODES: dict[str, dict[str, str]] = {
-    "eager": {},
-    "channels_last": {},
-    "eager, tuned malloc": TUNED_MALLOC,
-    "channels_last, tuned malloc": TUNED_MALLOC,
-    "compile, channels_last, tuned malloc": TUNED_MALLOC,
+    **{way: {} for way in WAYS},
+    **{way + TUNED: TUNED_MALLOC for way in WAYS},
 }
 """PyTorch's ways to run a step, and what each needs in its environment."""
-
 
 GPU_MODES = (
     "eager",
@@ -30,16 +31,16 @@ GPU_MODES = (
 """The same on a GPU: with the whole step in a CUDA graph, or compiled with all tuning."""
 
 
-def torch_step(mode: str, batch: int, threads: int) -> Callable[[], None]:
+def torch_step(mode: str, graph: Graph, threads: int) -> Callable[[], None]:
     """One training step on fixed random images, ready to be called. Needs torch."""
     import torch
 
     torch.set_num_threads(threads)
-    return _step(torch, mode, batch, "cpu", torch.compile)
+    return _step(torch, mode, graph, "cpu", torch.compile)
 
 
 def torch_gpu_step(mode: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The same on a GPU in strict float32, and what waits for all steps. Needs torch."""
+    """AlexNet's on a GPU in strict float32, and what waits for all steps. Needs torch."""
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -49,7 +50,7 @@ def torch_gpu_step(mode: str, batch: int) -> tuple[Callable[[], None], Callable[
     def tuned(net: Any) -> Any:
         return torch.compile(net, mode="max-autotune")
 
-    step = _step(torch, mode, batch, "cuda", tuned)
+    step = _step(torch, mode, network("alexnet", batch), "cuda", tuned)
     return (_captured(torch, step) if "graph" in mode else step), torch.cuda.synchronize
 
 
@@ -69,15 +70,16 @@ def _captured(torch: Any, step: Callable[[], None]) -> Callable[[], None]:
 
 
 def _step(
-    torch: Any, mode: str, batch: int, device: str, compiled: Callable[[Any], Any]
+    torch: Any, mode: str, graph: Graph, device: str, compiled: Callable[[Any], Any]
 ) -> Callable[[], None]:
     torch.manual_seed(0)
-    net: Any = _network(torch).to(device)
-    images = torch.randn(batch, 3, 224, 224, device=device)
-    labels = torch.randint(0, 1000, (batch,), device=device)
+    net: Any = torch_network(torch, graph).to(device)
+    pixels = torch.randn(images(graph), device=device)
+    batch, classes = layers(graph)[-1].type.shape
+    labels = torch.randint(0, classes, (batch,), device=device)
     if "channels_last" in mode:
         net = net.to(memory_format=torch.channels_last)
-        images = images.contiguous(memory_format=torch.channels_last)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
     descent = torch.optim.SGD(
         net.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True
     )
@@ -85,39 +87,51 @@ def _step(
 
     def step() -> None:
         descent.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(forward(images), labels).backward()
+        torch.nn.functional.cross_entropy(forward(pixels), labels).backward()
         descent.step()
 
     return step
 
 
-def _network(torch: Any) -> Any:
+def torch_network(torch: Any, graph: Graph) -> Any:
+    """The layers of a network as a module. Raises Error for those that PyTorch lacks."""
     nn = torch.nn
 
     class Norm(nn.Module):  # type: ignore[misc, name-defined]
-        """Response normalisation within each tower, as the two GPUs of 2012 did it."""
+        """Response normalisation within each group of maps, as the two GPUs of 2012 did it."""
+
+        def __init__(self, attrs: Any) -> None:
+            super().__init__()
+            self.groups, self.size, self.k = attrs["groups"], attrs["size"], attrs["k"]
+            # PyTorch divides alpha by the size of the window.
+            self.alpha, self.beta = attrs["alpha"] * self.size, attrs["beta"]
 
         def forward(self, x: Any) -> Any:
-            towers = x.chunk(2, 1)
-            normed = [nn.functional.local_response_norm(t, 5, 5e-4, 0.75, 2.0) for t in towers]
+            formula = self.size, self.alpha, self.beta, self.k
+            groups = x.chunk(self.groups, 1)
+            normed = [nn.functional.local_response_norm(group, *formula) for group in groups]
             return torch.cat(normed, 1)
 
-    def conv(*sizes: int, **geometry: int) -> list[Any]:
-        return [nn.Conv2d(*sizes, **geometry), nn.ReLU(inplace=True)]
+    def conv(node: Node, attrs: Any) -> Any:
+        (inputs, outputs), window = _channels(node), node.inputs[1].type.shape[2:]
+        options = {"stride": attrs["stride"], "groups": attrs["groups"]}
+        return nn.Conv2d(inputs, outputs, window, padding=padding(node), **options)
 
-    def pool() -> Any:
-        return nn.MaxPool2d(3, 2)
+    def pool(node: Node, attrs: Any) -> Any:
+        return nn.MaxPool2d(attrs["window"], attrs["stride"], ceil_mode=True)
 
-    def hidden(inputs: int) -> list[Any]:
-        return [nn.Linear(inputs, 4096), nn.ReLU(inplace=True), nn.Dropout()]
+    made: dict[str, Callable[[Node, Any], Any]] = {
+        "conv": conv,
+        "dense": lambda node, attrs: nn.Linear(*_channels(node)),
+        "relu": lambda node, attrs: nn.ReLU(inplace=True),
+        "lrn": lambda node, attrs: Norm(attrs),
+        "max_pool": pool,
+        "flatten": lambda node, attrs: nn.Flatten(),
+        "dropout": lambda node, attrs: nn.Dropout(attrs["p"]),
+    }
+    return nn.Sequential(*(made[node.op](node, node.attrs) for node in layers(graph)))
 
-    return nn.Sequential(
-        *[*conv(3, 96, 11, stride=4, padding=2), Norm(), pool()],
-        *[*conv(96, 256, 5, padding=2, groups=2), Norm(), pool()],
-        *conv(256, 384, 3, padding=1),
-        *conv(384, 384, 3, padding=1, groups=2),
-        *[*conv(384, 256, 3, padding=1, groups=2), pool(), nn.Flatten()],
-        *hidden(9216),
-        *hidden(4096),
-        nn.Linear(4096, 1000),
-    )
+
+def _channels(node: Node) -> tuple[int, int]:
+    """Maps, or units, that a layer reads and makes."""
+    return node.inputs[0].type.shape[1], node.type.shape[1]

@@ -1,137 +1,150 @@
-"""One training step of AlexNet, ours beside PyTorch's: `python -m benchmarks.step`.
+"""One training step, ours beside other frameworks': `python -m benchmarks.step`.
 
 Every contestant is a process of its own; they take turns, step by step, so that a noisy moment
-hits all of them. Prints medians and ratios and writes them as JSON. PyTorch (`make test-torch`
-installs it) gets float images that are cropped already; our step starts from stored bytes.
+hits all of them. Memory has room for some at a time only: they come in legs, and our own default
+step runs in each as the measure. Peers have the same layers, batch and update; they get float
+images that are cropped already, where our step starts from stored bytes. PyTorch keeps freed memory
+with tuned malloc, which is the fair comparison, and gives it back by default. Prints medians,
+minima and ratios, and writes all seconds as JSON.
 """
 
 import argparse
-import importlib.util
-import json
 import os
-import platform
-import subprocess
-import sys
+import re
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
-from benchmarks.contest import Contestant, serve
-from benchmarks.peers import MODES, torch_step
+from benchmarks import contestants
+from benchmarks.commands import build
+from benchmarks.contest import Contestant, compete
+from benchmarks.contestants import OURS, Entry
+from benchmarks.networks import NETS
+from benchmarks.peak import Ceilings, measured
+from benchmarks.report import Facts, machine, table, write
+from benchmarks.work import operations
 from ir.command import run
-from ir.op import Array
-from ir.plan import Feed, folder, read
-from runtime.devices import open_executor
+from ir.plan import folder
+from ir.text import read
 
-RESULTS = Path(__file__).parent / "results" / "step.json"
-OURS = "tandem"
-DTYPES = {"u8": np.uint8, "i32": np.int32, "u32": np.uint32}
-PAUSE = 0.3
-"""Seconds between turns: threads of the one before must stop spinning."""
+HEADER = ("seconds per step", "median", "least", "images/s", "GFLOP/s", "of peak", "ratio")
 
 
 def main() -> None:
-    """Measure steps, print the table."""
+    """Measure whole training steps, print the table."""
     options = _options()
-    if options.worker:
-        return _work(options)
-    names = [OURS, *options.modes] if importlib.util.find_spec("torch") else [OURS]
-    if len(names) == 1:
-        print("PyTorch is not installed: make test-torch installs it", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        plan = _build(options, Path(folder) / "plan.json")
-        contestants = [_contestant(name, options, plan) for name in names]
-        for number in range(options.warm + options.rounds):
-            for each in contestants:
-                time.sleep(PAUSE)
-                seconds = each.turn()
-                if number >= options.warm:
-                    each.seconds.append(seconds)
-            print(f"round {number + 1}", file=sys.stderr)
-        for each in contestants:
-            each.leave()
-    _report(options, contestants)
+    about, ceilings = machine(), measured(options.threads)
+    wanted = [entry for entry in _entries(options.net) if re.search(options.only, entry.name)]
+    lacking = [entry.name for entry in wanted if not entry.installed]
+    present = [entry for entry in wanted if entry.installed]
+    with tempfile.TemporaryDirectory() as place:
+        plans = _Plans(Path(place), options)
+        rows: list[Facts] = []
+        failed: dict[str, str] = {}
+        for number, leg in enumerate(_legs(plans.measure, present, options.together)):
+            running = [entry.started(options, plans.of(entry)) for entry in leg]
+            warm, limit = options.warm, options.limit
+            failed |= compete(running, options.rounds, warm=warm, limit=limit)
+            rows += _rows(running, number, options.batch)
+        flops = plans.operations()
+    failed |= dict.fromkeys(lacking, "not installed")
+    _print(rows, failed, flops, ceilings)
+    facts = {"net": options.net, "batch": options.batch, "threads": options.threads}
+    limits = {"flops": ceilings.flops, "bytes": ceilings.bytes}
+    figures = {"operations": flops, "ceilings": limits, "rows": rows, "failed": failed}
+    write(f"step-{options.net}-{options.batch}", about, **facts, **figures)
+
+
+def _entries(net: str) -> list[Entry]:
+    return [*contestants.ours(net), *contestants.peers(net)]
+
+
+def _legs(measure: Entry, entries: Sequence[Entry], together: int) -> Iterator[list[Entry]]:
+    """Those that take turns with each other; the measure is in all."""
+    others = [entry for entry in entries if entry.name != measure.name]
+    for first in range(0, max(1, len(others)), together):
+        yield [measure, *others[first : first + together]]
+
+
+class _Plans:
+    """Our plans, each built when it is first needed, by the commands that a user types."""
+
+    def __init__(self, place: Path, options: argparse.Namespace) -> None:
+        self._place, self._options = place, options
+        self._built: dict[tuple[object, ...], Path] = {}
+        self.measure = next(contestants.ours(options.net))
+
+    def of(self, entry: Entry) -> Path | None:
+        """The plan of a contestant of ours."""
+        if entry.package != "tvm":
+            return None
+        key = entry.lrn, entry.build
+        if key not in self._built:
+            self._built[key] = self._build(entry, self._place / str(len(self._built)))
+        return self._built[key]
+
+    def operations(self) -> float:
+        """Of a step with all its layers, by definition, not counting what meets padding."""
+        path = self.of(self.measure)
+        assert path is not None
+        return sum(operations(node) for node in read(str(folder(path) / "train.ir")).nodes)
+
+    def _build(self, entry: Entry, place: Path) -> Path:
+        switch = [] if entry.lrn else ["--no-lrn"]
+        batch = ["--batch", str(self._options.batch)]
+        model = [f"frontend.{self._options.net}", *batch, *switch]
+        return build(model, place / "plan.json", *entry.build)
+
+
+# ---------------------------------------------------------------------------- results
+
+
+def _rows(leg: Sequence[Contestant], number: int, batch: int) -> list[Facts]:
+    """The figures of those that were not out; ratios are to our own step in the same leg."""
+    ready = [each for each in leg if each.seconds]
+    measure = next((median(each.seconds) for each in ready if each.name == OURS), float("nan"))
+    return [
+        {
+            "name": each.name,
+            "leg": number,
+            "seconds": each.seconds,
+            "median": median(each.seconds),
+            "least": min(each.seconds),
+            "images_per_second": batch / median(each.seconds),
+            "ratio": median(each.seconds) / measure,
+        }
+        for each in ready
+    ]
+
+
+def _print(rows: Sequence[Facts], failed: dict[str, str], flops: float, ceilings: Ceilings) -> None:
+    lines = []
+    for row in rows:
+        middle, least, images, ratio = (
+            float(str(row[key])) for key in ("median", "least", "images_per_second", "ratio")
+        )
+        speed, share = flops / middle / 1e9, flops / middle / ceilings.flops
+        cells = f"{middle:.3f} {least:.3f} {images:.1f} {speed:.0f} {share:.0%} {ratio:.2f}"
+        lines.append([str(row["name"]), *cells.split()])
+    print(table(HEADER, lines))
+    for name, reason in failed.items():
+        print(f"{name}: {reason}")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=main.__doc__)
-    add = parser.add_argument
+    add, cores = parser.add_argument, len(os.sched_getaffinity(0))
+    nets = [net for net in NETS if net != "cifar"]  # its layers have no peers
+    add("--net", choices=nets, default="alexnet", help="(default alexnet)")
     add("--batch", type=int, default=128, help="images per step (default 128)")
-    add("--threads", type=int, default=os.cpu_count(), help="of each contestant (default all)")
+    add("--threads", type=int, default=cores, help="of each contestant (default all cores)")
     add("--rounds", type=int, default=7, help="steps of each contestant (default 7)")
     add("--warm", type=int, default=2, help="steps before that (default 2)")
-    add("--modes", nargs="*", choices=MODES, default=list(MODES), help="of PyTorch (default all)")
-    add("--devices", default="cpu:0,cpu:1", help="of our plan (default cpu:0,cpu:1)")
-    add("--worker", help=argparse.SUPPRESS)
-    add("--plan", help=argparse.SUPPRESS)
+    add("--only", default="", metavar="REGEX", help="contestants whose names match (default all)")
+    add("--together", type=int, default=4, help="contestants in memory beside ours (default 4)")
+    add("--limit", type=float, default=300, help="seconds of a step, or it is out (default 300)")
     return parser.parse_args()
-
-
-def _contestant(name: str, options: argparse.Namespace, plan: Path) -> Contestant:
-    command = [sys.executable, "-m", "benchmarks.step", "--worker", name, "--plan", str(plan)]
-    command += ["--batch", str(options.batch), "--threads", str(options.threads)]
-    return Contestant(name, command, MODES.get(name, {}))
-
-
-def _build(options: argparse.Namespace, plan: Path) -> Path:
-    model = [sys.executable, "-m", "frontend.alexnet", "--batch", str(options.batch)]
-    text = subprocess.run(model, check=True, capture_output=True).stdout
-    build = [sys.executable, "-m", "codegen.build", "-o", str(plan), "--devices", options.devices]
-    subprocess.run(build, input=text, check=True, stdout=sys.stderr)
-    return plan
-
-
-def _work(options: argparse.Namespace) -> None:
-    """Be a contestant: a step at each turn."""
-    ours = options.worker == OURS
-    serve(
-        _our_step(options.plan, options.threads)
-        if ours
-        else torch_step(options.worker, options.batch, options.threads)
-    )
-
-
-def _our_step(path: str, threads: int) -> Callable[[], None]:
-    """A step of a plan on random images, the host's part (feeding them) included."""
-    plan = read(Path(path))
-    executor = open_executor(plan, folder(Path(path)), threads=threads)
-    executor.states.initialise(seed=0)
-    feeds = {feed.logical: _value(feed) for feed in plan.programs["train"].feeds}
-    packed = {name: executor.pack("train", name, value) for name, value in feeds.items()}
-
-    def step() -> None:
-        for name, value in packed.items():
-            executor.feed("train", name, value)
-        executor.run("train")
-
-    return step
-
-
-def _value(feed: Feed) -> Array:
-    """Random bytes and places, a small rate."""
-    shape, random = feed.tensor.layout.shape, np.random.default_rng(0)
-    if feed.tensor.dtype == "f32":
-        return np.full(shape, 1.0 if feed.logical == "weights" else 1e-3, np.float32)
-    below = 256 if feed.tensor.dtype == "u8" else max(feed.below, 1)
-    return random.integers(0, below, shape).astype(DTYPES[feed.tensor.dtype])
-
-
-def _report(options: argparse.Namespace, contestants: list[Contestant]) -> None:
-    ours = median(contestants[0].seconds)
-    rows = []
-    print(f"{'seconds per step':38} {'median':>7} {'least':>7} {'images/s':>9} {'ratio':>6}")
-    for each in contestants:
-        middle, least = median(each.seconds), min(each.seconds)
-        rate = options.batch / middle
-        print(f"{each.name:38} {middle:7.3f} {least:7.3f} {rate:9.1f} {middle / ours:6.2f}")
-        rows.append({"name": each.name, "seconds": each.seconds, "median": middle})
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": options.threads}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**machine, "batch": options.batch, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from codegen import emit
 from codegen.cache import Cache, Compiled
 from codegen.compile import compile_all
+from codegen.cost.speeds import guess
 from codegen.keys import key_of, versions
 from codegen.programs import Lowered, Watch, lower
 from codegen.steps import Call, steps
 from ir.graph import Graph
-from ir.plan import VERSION, Device, Plan, check
+from ir.plan import VERSION, Device, Plan, Speeds, check
 from ir.printer import print_graph
 from passes.context import Context, to_stderr
 from passes.dump import quiet
@@ -30,7 +31,7 @@ RUNTIME_LIBRARY = "lib/libtvm_runtime.so"
 class Options:
     """What to build for: the physical device of each logical one, batches per update, the
     machine; `keep` names what `evaluate` puts out beside the usual. Without a cache every kernel
-    is compiled afresh."""
+    is compiled afresh; without `speeds` predictions are a guess."""
 
     binding: tuple[str, ...]
     target: "Target"
@@ -38,6 +39,7 @@ class Options:
     cache: Cache | None = None
     watch: Watch = lambda name: quiet
     keep: tuple[str, ...] = ()
+    speeds: Speeds | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,14 @@ def assemble(network: Graph, options: Options) -> Assembled:
         library={file: hashlib.sha256(content).hexdigest() for file, content in library.items()},
         devices=tuple(map(Device, lowered.arenas, lowered.lower_bounds)),
         kernels={
-            key: emit.kernel(region, key, compiled[key], target.layout)
-            for key, region in regions.items()
+            key: emit.kernel(region, key, compiled[key], target) for key, region in regions.items()
         },
         states=emit.states(lowered, target.layout),
         programs={
             name: emit.program(graph, calls[name], keys, target.layout, _batch(network))
             for name, graph in lowered.programs.items()
         },
+        predicted=options.speeds or guess(target),
     )
     check(plan, None)
     files = _files(lowered, texts, compiled)

@@ -5,17 +5,22 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codegen import devices
 from codegen.assemble import Assembled, Options, assemble
 from codegen.cache import Cache, default_folder
 from codegen.folder import plan_path, publish
 from codegen.programs import Watch
-from codegen.summary import SPEEDS, summary
+from codegen.summary import summary
 from ir.command import run
 from ir.text import read
 from passes.context import positive, to_stderr
 from passes.dump import dump_to, quiet
+
+if TYPE_CHECKING:
+    from codegen.targets import Target
+    from ir.plan import Speeds
 
 
 def main() -> None:
@@ -36,19 +41,30 @@ def build(options: argparse.Namespace) -> Assembled:
     kind = binding[0].partition(":")[0]
     target = devices.target(kind, arch=options.arch, mcpu=options.mcpu, winograd=options.winograd)
     cache = None if options.no_cache else Cache(default_folder())
+    target, speeds = _measured(target)
     watch = _watch(options.dump)
     keep = tuple(filter(None, options.keep.split(",")))
-    assembled = assemble(network, Options(binding, target, options.accumulate, cache, watch, keep))
+    chosen = Options(binding, target, options.accumulate, cache, watch, keep, speeds)
+    assembled = assemble(network, chosen)
     publish(assembled.plan, path, assembled.files)
     return assembled
 
 
+def _measured(target: "Target") -> "tuple[Target, Speeds | None]":
+    """The target with the sizes that were measured for it, and its speeds. Raises Error."""
+    # They import the compiler, which takes a second.
+    from codegen.targets import Cpu
+    from codegen.tuning import records
+
+    if not isinstance(target, Cpu):
+        return target, None
+
+    known = records.load(target, default_folder())
+    return records.applied(target, known), known.speeds
+
+
 def _watch(folder: str | None) -> Watch:
     return (lambda name: dump_to(Path(folder) / name)) if folder else lambda name: quiet
-
-
-def _speeds() -> str:
-    return " or ".join(map(str, SPEEDS.values()))
 
 
 def parse(description: str | None, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,7 +72,7 @@ def parse(description: str | None, arguments: Sequence[str] | None = None) -> ar
     parser = argparse.ArgumentParser(
         prog="python -m codegen.build",
         description=description,
-        epilog=f"The step time printed is a prediction, from {_speeds()}, not a measurement.",
+        epilog="The step time printed is a prediction, not a measurement; codegen.tune betters it.",
     )
     add = parser.add_argument
     add("file", nargs="?", default="-", help="IR text; - (default) is stdin")

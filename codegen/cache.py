@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ir.command import Error
-from ir.plan import Launch, Record, write_whole
+from ir.plan import Launch, Record, Work, write_whole
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,15 @@ class Compiled:
     """A kernel as files by their suffixes.
 
     For a CPU `.so`, which exports `kernel`; for GPUs a binary for each architecture, such as
-    `.sm_80.cubin`, and the source `.cu`. The rest is as in a plan.
+    `.sm_80.cubin`, and the source `.cu`. The rest is as in a plan;
+    `work` only where it can be counted.
     """
 
     files: Mapping[str, bytes]
     scratch: int
     per_thread: int = 0
     launches: tuple[Launch, ...] = ()
+    work: Work | None = None
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -42,6 +44,7 @@ class _Facts(Record, frozen=True):
     scratch: int
     per_thread: int
     launches: tuple[Launch, ...]
+    work: Work | None
 
 
 class Cache:
@@ -66,12 +69,14 @@ class Cache:
             files = {suffix: self._path(key, suffix).read_bytes() for suffix in facts.sha256}
         except (OSError, ValueError, msgspec.DecodeError):
             return None
-        found = Compiled(files, facts.scratch, facts.per_thread, facts.launches)
+        found = Compiled(files, facts.scratch, facts.per_thread, facts.launches, facts.work)
         return found if files and found.sha256 == facts.sha256 else None
 
     def put(self, key: str, kernel: Compiled) -> None:
         """Keep a kernel. Raises Error when it cannot be written."""
-        facts = _Facts(kernel.sha256, kernel.scratch, kernel.per_thread, kernel.launches)
+        facts = _Facts(
+            kernel.sha256, kernel.scratch, kernel.per_thread, kernel.launches, kernel.work
+        )
         try:
             for suffix, content in kernel.files.items():
                 write_whole(self._path(key, suffix), [content])

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import tvm
 
 from codegen.cache import Compiled
+from codegen.cost.count import work
 from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built
 from codegen.targets import Target
@@ -32,7 +33,8 @@ def compiled(region: Graph, target: Target) -> Compiled:
             # Whatever TVM or the linker raises: the region says which kernel it was.
             text = print_graph(region)
             raise Error(f"TVM cannot compile this region: {error}\n{text}") from None
-        return Compiled({".so": path.read_bytes()}, built.scratch, built.per_thread)
+        done = work(built.function)
+        return Compiled({".so": path.read_bytes()}, built.scratch, built.per_thread, work=done)
 
 
 def _c_compiler() -> str:

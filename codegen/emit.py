@@ -1,7 +1,7 @@
 """From planned programs to the records of a plan (`ir/plan.py`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from codegen.cache import Compiled
 from codegen.layout import Blocked
@@ -13,7 +13,13 @@ from ir.cost import flops
 from ir.graph import Graph, Node
 from ir.leaf import logical_name, logical_shape, offset_of
 
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
+
 Steps = Sequence[Call | Transfer]
+VECTOR_FLOPS = 32
+"""Of a multiply-add of 16 lanes."""
 
 
 def program(
@@ -43,18 +49,26 @@ def states(lowered: Lowered, layout: Blocked) -> tuple[plan.State, ...]:
     return tuple(found.values())
 
 
-def kernel(region: Region, key: str, compiled: Compiled, layout: Blocked) -> plan.Kernel:
+def kernel(region: Region, key: str, compiled: Compiled, target: "Target") -> plan.Kernel:
     """The record of a compiled region; its files are named after `key`."""
+    nominal = sum(flops(node) for node in region.graph.nodes)
     arguments = tuple(
-        plan.Argument(layout.bytes(node.type), _access(new.op))
+        plan.Argument(target.layout.bytes(node.type), _access(new.op))
         for node, new in zip(region.arguments, _pointers(region.graph), strict=True)
     )
     return plan.Kernel(
         code=_code(key, compiled),
         arguments=arguments,
-        flops=sum(flops(node) for node in region.graph.nodes),
+        flops=nominal,
         moved=sum(argument.bytes for argument in arguments),
+        work=compiled.work or _nominal(nominal),
+        measured=target.is_measured(region.graph),
     )
+
+
+def _nominal(flops: int) -> plan.Work:
+    """Multiply-adds of as many FLOPs, where nothing was counted."""
+    return plan.Work(flops // VECTOR_FLOPS, 0, 0, 0, 0, 0)
 
 
 def file_name(key: str, suffix: str) -> str:

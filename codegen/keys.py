@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 SOURCES = (
     "codegen/compile.py",
+    "codegen/cost",
     "codegen/cpu.py",
     "codegen/cuda",
     "codegen/kernels",
@@ -34,7 +35,7 @@ MOST_OPS = 64
 
 def key_of(region: Graph, target: "Target") -> str:
     """Such as `conv-bias_add-relu-` and 24 hexadecimal digits."""
-    decides = [print_graph(region), target.kind, asdict(target), versions()]
+    decides = [print_graph(region), target.kind, asdict(target.tuned(region)), versions()]
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     ops = "-".join(node.op for node in region.nodes if node.inputs)
     return f"{ops[:MOST_OPS]}-{digest[:24]}"

@@ -53,6 +53,13 @@ class Loops:
         self._add(tirx.Bind(var, value))
         return var
 
+    def opaque(self, value: Expr) -> Any:
+        """The same for an integer of which TVM knows nothing. Its simplifier takes variables for
+        their values: minima and quotients of each other take it forever, or divide by zero."""
+        room = self.local(1, dtype="int32")
+        self.store(room, value, 0)
+        return self.let(room[0])
+
     # ------------------------------------------------------------------------ statements
 
     def store(self, buffer: Any, value: Expr, *indices: Expr) -> None:

@@ -1,36 +1,17 @@
 """The few numbers that a build prints, and a prediction of the time of a step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from codegen.assemble import Assembled
-from ir.plan import Cubins, Move, Plan, Program, Run
+from ir.plan import Move, Plan, Run
+from ir.plan.prediction import Prediction, Timeline
 
-
-@dataclass(frozen=True)
-class Speed:
-    """What one unit computes and moves per second, and what a launch takes, in seconds.
-
-    `link` is bytes per second from one logical device to another.
-    """
-
-    unit: str
-    flops: float
-    bytes: float
-    link: float
-    launch: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.flops / 1e9:,.0f} GFLOP/s and {self.bytes / 1e9:,.0f} GB/s for each {self.unit}"
-        )
-
-
-SPEEDS = {
-    "cpu": Speed("core", flops=80e9, bytes=10e9, link=5e9, launch=0),
-    "cuda": Speed("H200-class GPU", flops=40e12, bytes=3e12, link=100e9, launch=3e-6),
-}
-"""Guesses, for predictions; those of GPUs are far from exact."""
+WIDTH = 48
+"""Characters of a timeline."""
+MARKS = {True: "#", False: "-"}
+"""Of kernels and transfers."""
+CHOSEN = ("conv", "dense")
+"""How the names of kernels begin that have sizes to choose."""
 
 
 def summary(assembled: Assembled, cores: int) -> Iterator[str]:
@@ -44,33 +25,61 @@ def summary(assembled: Assembled, cores: int) -> Iterator[str]:
     yield _line("programs", ", ".join(plan.programs))
     yield _line("nodes", f"{len(assembled.programs[name].nodes)}, {len(program.steps)} steps")
     yield _line("kernels", f"{len(plan.kernels)} for {calls} calls, {assembled.cached} from cache")
+    yield from _sizes(plan)
     for number, device in enumerate(plan.devices):
         bound = f"lower bound {_mb(device.lower_bound)}"
         yield _line(f"arena dev{number}", f"{_mb(device.arena)} ({bound})")
     yield _line("scratch", _scratch(plan))
     yield _line("transfers", f"{len(moves)}, {_mb(sum(moves))} per step")
-    kind = _kind(plan)
-    units = cores if kind == "cpu" else len(set(plan.binding))
-    seconds = predicted(plan, program, units)
-    on = f"{units} {SPEEDS[kind].unit}{'s' if units > 1 else ''}"
-    yield _line("predicted", f"{seconds * 1e3:,.1f} ms per step on {on} ({name})")
+    yield from _predicted(plan, name, cores)
 
 
-def predicted(plan: Plan, program: Program, units: int) -> float:
-    """Seconds: each kernel takes as long as its arithmetic or its memory traffic, what is more.
+def _sizes(plan: Plan) -> Iterator[str]:
+    """How many kernels have sizes that were measured on such a machine."""
+    kernels = [kernel for name, kernel in plan.kernels.items() if name.startswith(CHOSEN)]
+    if kernels and plan.target["kind"] == "cpu":
+        measured = sum(kernel.measured for kernel in kernels)
+        yield _line("tuning", f"{measured} of {len(kernels)} measured, the others by formula")
 
-    A guess from fixed speeds, not a measurement; all logical devices share the units.
-    """
-    speed, seconds = SPEEDS[_kind(plan)], 0.0
-    for step in program.steps:
-        if isinstance(step, Run):
-            kernel = plan.kernels[step.kernel]
-            launches = len(kernel.code.launches) if isinstance(kernel.code, Cubins) else 1
-            work = max(kernel.flops / speed.flops, kernel.moved / speed.bytes)
-            seconds += (work + launches * speed.launch) / units
-        else:
-            seconds += step.bytes / speed.link
-    return seconds
+
+# ------------------------------------------------------------------------------- time
+
+
+def _predicted(plan: Plan, name: str, cores: int) -> Iterator[str]:
+    """The time of a program, and what each device does in it."""
+    prediction = Prediction(plan, plan.binding, cores)
+    timeline = prediction.timeline(plan.programs[name])
+    speeds = plan.predicted
+    units = cores if plan.target["kind"] == "cpu" else len(prediction.devices)
+    on = f"{units} {speeds.unit}{'s' if units > 1 else ''}"
+    total = f"{timeline.seconds * 1e3:,.1f} ms per step on {on} ({name})"
+    yield _line("predicted", f"{total}; speeds: {speeds.origin}")
+    for device in prediction.devices:
+        idle = 1 - timeline.busy(device) / (timeline.seconds or 1)
+        yield _line(f"  {device}", f"{drawn(timeline, device)} {idle:.1%} idle")
+
+
+def drawn(timeline: Timeline, device: str) -> str:
+    """A device's part of a timeline: # where it mostly computes, - transfers, . does nothing."""
+    step = timeline.seconds / WIDTH
+    parts = [
+        (slot.start, slot.end, MARKS[isinstance(slot.step, Run)])
+        for slot in timeline.slots
+        if device in slot.devices
+    ]
+    return "".join(_mark(parts, place * step, (place + 1) * step) for place in range(WIDTH))
+
+
+def _mark(parts: list[tuple[float, float, str]], begin: float, end: float) -> str:
+    """What takes most of an interval."""
+    spent = dict.fromkeys(MARKS.values(), 0.0)
+    for first, last, mark in parts:
+        spent[mark] += max(0.0, min(last, end) - max(first, begin))
+    spent["."] = end - begin - sum(spent.values())
+    return max(spent, key=lambda mark: spent[mark])
+
+
+# ------------------------------------------------------------------------------- memory
 
 
 def _scratch(plan: Plan) -> str:
@@ -78,10 +87,6 @@ def _scratch(plan: Plan) -> str:
     one, two = plan.scratch(1), plan.scratch(2)
     more = f", {_mb(two - one)} for each thread more" if two > one else ""
     return f"{_mb(one)} for each device{more}"
-
-
-def _kind(plan: Plan) -> str:
-    return plan.binding[0].partition(":")[0]
 
 
 def _line(label: str, value: str) -> str:

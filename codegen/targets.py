@@ -1,14 +1,16 @@
 """What kernels are compiled for: TVM's target, and the limits that schedules follow from."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import tvm
 from tvm.target import codegen as llvm
 
 from codegen.cuda import toolchain
 from codegen.layout import LANES, Blocked
+from codegen.tuning.parameters import Caches, Tuning, by_formula, shape_class
 from ir.command import Error
+from ir.graph import Graph
 
 WINOGRAD = "fast"
 """What is done unless asked otherwise."""
@@ -31,6 +33,14 @@ class Target:
         """How its values lie in memory."""
         return Blocked(self.lanes)
 
+    def is_measured(self, region: Graph) -> bool:
+        """Whether the sizes for a region's kernel were measured."""
+        return False
+
+    def tuned(self, region: Graph) -> Self:
+        """The same with sizes chosen for the kernel of a region."""
+        return self
+
     def tvm(self) -> Any:
         """The target as TVM spells it."""
         raise NotImplementedError
@@ -48,6 +58,7 @@ class Cpu(Target):
     """A processor by LLVM's names.
 
     `accumulators` is how many vectors of 16 floats stay in registers beside their operands.
+    `tuning` are sizes that suit its caches, `measured` better ones for some classes of shapes.
     """
 
     kind = "cpu"
@@ -55,6 +66,15 @@ class Cpu(Target):
     mtriple: str
     mcpu: str
     accumulators: int
+    tuning: Tuning
+    measured: tuple[tuple[str, Tuning], ...] = ()
+
+    def is_measured(self, region: Graph) -> bool:
+        return shape_class(region, self.winograd) in dict(self.measured)
+
+    def tuned(self, region: Graph) -> "Cpu":
+        found = dict(self.measured).get(shape_class(region, self.winograd) or "", self.tuning)
+        return replace(self, tuning=found, measured=())
 
     def tvm(self) -> Any:
         return tvm.target.Target({"kind": "llvm", "mtriple": self.mtriple, "mcpu": self.mcpu})
@@ -71,7 +91,13 @@ def cpu(mcpu: str = "", mtriple: str = "", *, winograd: str = WINOGRAD) -> Cpu:
     if not llvm.llvm_is_valid_cpu(mcpu, mtriple):
         raise Error(f"unknown processor '{mcpu}' for {mtriple}; expected one that LLVM knows")
     bare = tvm.target.Target({"kind": "llvm", "mtriple": mtriple, "mcpu": mcpu})
-    return Cpu(winograd, str(mtriple), str(mcpu), _accumulators(bare, mtriple))
+    sizes = by_formula(caches_of(str(mcpu)))
+    return Cpu(winograd, str(mtriple), str(mcpu), _accumulators(bare, mtriple), sizes)
+
+
+def caches_of(mcpu: str) -> Caches:
+    """Of this machine's processor; of others, what is common."""
+    return Caches.here() if mcpu == llvm.llvm_get_system_cpu() else Caches()
 
 
 def _accumulators(target: Any, mtriple: str) -> int:

@@ -104,7 +104,7 @@ def _error(value: Array, meant: Array) -> float:
     return float(difference / (np.max(np.abs(meant), initial=0.0) or 1.0))
 
 
-def _bound(region: Graph, winograd: str) -> float:
+def _bound(region: Graph, winograd: str = "none") -> float:
     """8 eps sqrt(K), where K operations lead to one element; exact for integers.
 
     Minimal filtering adds what it may (`MINIMAL`).

@@ -1,14 +1,19 @@
 """A Chrome trace of a few steps (chrome://tracing, ui.perfetto.dev): one row for each device.
 
-A transfer is a slice on both its devices, and an arrow from one to the other.
+A transfer is a slice on both its devices, and an arrow from one to the other. Beside what was
+measured stands what the plan predicts, in milliseconds.
 """
 
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from ir.command import Error
-from ir.plan import Move, Run
+from ir.plan import Move, Plan, Run
+from ir.plan.prediction import Prediction
+from runtime.comparison import Comparison
 from runtime.executor import Event
 
 STEPS = 10  # that are recorded
@@ -18,7 +23,8 @@ Slice = dict[str, object]
 class Profile:
     """Collects what an executor reports; `watch` is called from its threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, prediction: Prediction) -> None:
+        self._prediction = prediction
         self._events: list[Event] = []
 
     def watch(self, event: Event) -> None:
@@ -33,6 +39,13 @@ class Profile:
         except OSError as error:
             raise Error(f"{path}: cannot be written: {error.strerror}") from error
 
+    def table(self) -> Iterator[str]:
+        """The program that takes most of a step, as lines for a reader."""
+        programs = self._prediction.plan.programs
+        data = programs.get("train") or programs.get("accumulate")
+        if data is not None:
+            yield from Comparison(self._prediction, data, self._events).lines()
+
     def trace(self) -> list[Slice]:
         """The trace's events, times in microseconds from the first one on."""
         events = sorted(self._events, key=lambda event: event.start)
@@ -40,7 +53,7 @@ class Profile:
         seen: Counter[tuple[Move, int]] = Counter()
         found = [_row(device) for device in sorted({event.device for event in events})]
         for event in events:
-            found.append(_slice(event, origin))
+            found.append(_slice(event, origin, self._prediction.seconds(event.step)))
             if isinstance(event.step, Move):
                 # Both sides meet in the same order, so the n-th of one is the n-th of the other.
                 seen[event.step, event.device] += 1
@@ -48,12 +61,18 @@ class Profile:
         return found
 
 
+def profile(plan: Plan, devices: str | None, threads: int | None) -> Profile:
+    """For a plan on the devices of a binding, its own where none is given."""
+    binding = devices.split(",") if devices else plan.binding
+    return Profile(Prediction(plan, binding, threads or len(os.sched_getaffinity(0))))
+
+
 def _row(device: int) -> Slice:
     name = {"name": f"device {device}"}
     return {"ph": "M", "name": "thread_name", "pid": 0, "tid": device, "args": name}
 
 
-def _slice(event: Event, origin: float) -> Slice:
+def _slice(event: Event, origin: float, predicted: float) -> Slice:
     step = event.step
     name = ", ".join(step.writes) if isinstance(step, Run) else f"transfer {step.value}"
     facts = {"kernel": step.kernel} if isinstance(step, Run) else {"bytes": step.bytes}
@@ -65,7 +84,7 @@ def _slice(event: Event, origin: float) -> Slice:
         "tid": event.device,
         "ts": (event.start - origin) * 1e6,
         "dur": (event.end - event.start) * 1e6,
-        "args": {"index": step.index, **facts},
+        "args": {"index": step.index, "predicted_ms": 1e3 * predicted, **facts},
     }
 
 

@@ -13,7 +13,7 @@ from runtime.job import Job
 from runtime.log import Log, Record
 from runtime.numerics import Checked, NumericsError
 from runtime.profile import STEPS as PROFILED
-from runtime.profile import Profile
+from runtime.profile import profile
 from runtime.progress import Progress
 from runtime.shelf import Shelf
 from runtime.stop import Stop
@@ -31,7 +31,7 @@ class Session:
         self._start = self._started()
         self.step, self.seed = self._start.step, self._start.seed
         self._kept = self.step  # the step of the newest checkpoint
-        self.profile = Profile()
+        self.profile = profile(job.plan, self._options.devices, self._options.threads)
 
     def run(self) -> None:
         """Train until the end, or until asked to stop. Raises Error, NumericsError."""

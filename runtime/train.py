@@ -93,6 +93,8 @@ def train(job: Job) -> Exit:
         write(curves({"": read(options.log_file)}), options.curve)
         if options.profile:
             session.profile.write(options.profile)
+            for line in session.profile.table():
+                progress.say(line)
         if stop.reason:
             progress.say(
                 f"stopped by {stop.reason} after step {session.step}; "

@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from codegen.cost.speeds import GUESSES
 from codegen.loops import Loops
 from ir.plan import VERSION, Device, Feed, Layout, Move, Plan, Program, Run, State, Tensor
 from tests.plans import (
@@ -176,6 +177,7 @@ def learner() -> Plan:
     )
     return Plan(
         version=VERSION,
+        predicted=GUESSES["cpu"],
         name="learner",
         target={"kind": "cpu"},
         versions={"tandem": "0"},

@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 
+from codegen.cost.speeds import GUESSES
 from frontend.dsl import Model
 from frontend.layers import classify, dense, dropout, flatten, images, relu
 from ir import plan as plans
@@ -22,7 +23,7 @@ from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.leaf import logical_name
 from ir.op import Array
-from ir.plan import Device, Feed, Layout, Plan, Program, Run, State, Tensor
+from ir.plan import Device, Feed, Layout, Move, Plan, Program, State, Tensor
 from passes.context import Context
 from passes.pipeline import run_passes
 from runtime import train
@@ -64,6 +65,7 @@ def plan_of(graphs: dict[str, Graph], accumulate: int, batch: int) -> Plan:
     leaves = {leaf.name: leaf for g in graphs.values() for leaf in g.leaves("param", "state")}
     return Plan(
         version=plans.VERSION,
+        predicted=GUESSES["cpu"],
         name="tiny",
         target={},
         versions={},
@@ -185,7 +187,9 @@ class OracleExecutor:
         for name, value in found.updates.items():
             self.states.write(name, value)
         if watch is not None:
-            step = Run(index=0, device=0, kernel="k", offsets=(), writes=("all",))
+            step = Move(
+                index=0, value="all", source=0, source_offset=0, target=0, target_offset=0, bytes=0
+            )
             watch(Event(device=0, step=step, start=start, end=time.perf_counter()))
         return lambda: found.outputs
 

@@ -15,6 +15,7 @@ import tvm
 from msgspec.structs import replace
 from tvm import ir, tirx
 
+from codegen.cost.speeds import GUESSES
 from codegen.loops import Loops
 from codegen.targets import Cpu, cpu
 from ir.op import Array
@@ -36,6 +37,7 @@ from ir.plan import (
     Run,
     State,
     Tensor,
+    Work,
 )
 from runtime.devices import open_executor
 from runtime.executor import Executor
@@ -154,10 +156,12 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
         for count, dtype, access in tiny.operands
     )
     return Kernel(
-        code=Library(file=file, sha256=sha256(folder / file), symbol=name, scratch=0, per_thread=64),
+        code=Library(file, sha256(folder / file), symbol=name, scratch=0, per_thread=64),
         arguments=arguments,
         flops=SIZE,
         moved=sum(argument.bytes for argument in arguments),
+        work=Work(multiply_adds=SIZE, simple=0, dear=0, loads=SIZE, stores=SIZE, scalars=0),
+        measured=False,
     )
 
 
@@ -244,6 +248,7 @@ def two_devices(folder: Path | None = None) -> Plan:
     half = SIZE - 4
     return Plan(
         version=VERSION,
+        predicted=GUESSES["cpu"],
         name="towers",
         target={"kind": "cpu"},
         versions={"tandem": "0"},
@@ -291,6 +296,7 @@ def one_device(folder: Path | None = None) -> Plan:
     )
     return Plan(
         version=VERSION,
+        predicted=GUESSES["cpu"],
         name="whole",
         target={"kind": "cpu"},
         versions={"tandem": "0"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from codegen import build, devices, summary
+from codegen import build, devices
 from codegen.assemble import Options, assemble
 from codegen.cache import Cache, Compiled
 from codegen.compile import compile_one
@@ -22,6 +22,7 @@ from codegen.targets import Cuda
 from ir import plan as plans
 from ir.command import Error
 from ir.plan import Cubins, Launch, Plan
+from ir.plan.prediction import Prediction
 from ir.text import parse
 from runtime.cuda.driver import Gpu
 from tests.counts import cases
@@ -215,8 +216,14 @@ launches = st.lists(
     )
 ).map(tuple)
 suffixes = st.sampled_from([".so", ".cu", ".sm_80.cubin", ".sm_90a.cubin"])
+works = st.one_of(st.none(), st.builds(plans.Work, *[small] * len(plans.Work.__struct_fields__)))
 kernels = st.builds(
-    Compiled, st.dictionaries(suffixes, st.binary(max_size=9), min_size=1), small, launches
+    Compiled,
+    st.dictionaries(suffixes, st.binary(max_size=9), min_size=1),
+    small,
+    small,
+    launches,
+    works,
 )
 
 
@@ -248,7 +255,7 @@ def test_the_cache_gives_what_it_got_or_nothing(
 def plan() -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         skip_compiling(patch)
-        target = Cuda(False, ("sm_80", "sm_90a"), "fake 1.0")
+        target = Cuda("none", ("sm_80", "sm_90a"), "fake 1.0")
         return assemble(SMALL["paper"](), Options(("cuda:0", "cuda:1"), target)).plan
 
 
@@ -264,11 +271,13 @@ def test_the_summary_says_what_it_is_for(run: Run, capsys: pytest.CaptureFixture
 
 
 def test_a_prediction_grows_with_launches_and_shrinks_with_gpus(plan: Plan) -> None:
-    program = plan.programs["train"]
-    once = summary.predicted(plan, program, 1)
-    assert summary.predicted(plan, program, 2) < once
+    def seconds(plan: Plan, *binding: str) -> float:
+        return Prediction(plan, binding, 1).timeline(plan.programs["train"]).seconds
+
+    once = seconds(plan, "cuda:0", "cuda:0")
+    assert seconds(plan, "cuda:0", "cuda:1") < once
     kernels = {name: twice_launched(plan, name) for name in plan.kernels}
-    assert summary.predicted(replace(plan, kernels=kernels), program, 1) > once
+    assert seconds(replace(plan, kernels=kernels), "cuda:0", "cuda:0") > once
 
 
 def twice_launched(plan: Plan, name: str) -> plans.Kernel:
@@ -315,7 +324,7 @@ def test_a_region_is_compiled_by_the_compiler_here() -> None:
         compiler = toolchain.find()
     except Error as error:
         pytest.skip(str(error))
-    target = Cuda(False, ("sm_80", "sm_90a"), compiler.name)
+    target = Cuda("none", ("sm_80", "sm_90a"), compiler.name)
     text = """graph region {
   a0: f32[40,24] = input()
   a1: f32[8,24] = input()

@@ -22,7 +22,7 @@ from ir.graph import Graph
 from ir.text import parse
 from tests.counts import cases
 
-TARGET = Cuda(False, ("sm_80", "sm_90a"), "none")
+TARGET = Cuda("none", ("sm_80", "sm_90a"), "none")
 REGION = parse("""graph region {
   a0: f32[32,4] = input()
   a1: f32[32,4] = state()

@@ -29,13 +29,15 @@ FLOORS = {
         "tvm_ffi",
     },
 }
-# What a file or a folder may import beside: plans are typed JSON, and `validate` compares with the
-# oracle what the runtime's loader runs.
+# What a file or a folder may import beside: plans are typed JSON, `validate` compares with the
+# oracle what the runtime's loader runs, and kernels are timed in the memory that it gives them.
 ALSO = {
     "codegen/replay.py": {"runtime"},
     "codegen/validate.py": {"runtime"},
     "codegen/cuda/emulated.py": {"runtime"},
+    "codegen/cost/": {"tvm_ffi"},
     "codegen/devices.py": {"runtime"},
+    "codegen/tuning/timing.py": {"runtime"},
     "ir/plan/": {"msgspec"},
 }
 ABOVE = {"tests", "benchmarks", "experiments"}  # may import everything

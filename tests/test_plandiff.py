@@ -58,9 +58,9 @@ def removed_kernel(plan: Plan) -> tuple[Plan, str]:
 
 def other_scratch(plan: Plan) -> tuple[Plan, str]:
     name, kernel = next(iter(plan.kernels.items()))
-    code = replace(kernel.code, scratch=64_000)
+    code = replace(kernel.code, per_thread=64_000)
     kernels = {**plan.kernels, name: replace(kernel, code=code)}
-    return replace(plan, kernels=kernels), f"kernel {name}: scratch 64, now 64,000"
+    return replace(plan, kernels=kernels), f"kernel {name}: per_thread 64, now 64,000"
 
 
 def removed_step(plan: Plan) -> tuple[Plan, str]:

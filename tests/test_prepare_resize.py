@@ -62,7 +62,8 @@ def test_shrinking_takes_the_mean_of_areas(
 @given(size=st.integers(8, 24), by=st.floats(8, 30), longer=st.floats(1, 2))
 def test_shrinking_by_much_comes_close(size: int, by: float, longer: float) -> None:
     image = view(7).resize((round(size * by * longer), round(size * by)))
-    assert np.abs(square(image, size) - exact(image, size)).mean() <= 1.5
+    # The last of the whole pixels that are averaged first may reach beyond the image.
+    assert np.abs(square(image, size) - exact(image, size)).mean() <= 32 / size
 
 
 @cases(full=200, sample=30)

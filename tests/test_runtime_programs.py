@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen.cost.speeds import GUESSES
 from ir.op import Array
 from ir.plan import VERSION, Device, Feed, Move, Plan, Program, Run, check
 from tests.counts import cases
@@ -63,6 +64,7 @@ def _plan(made: tuple[Step, ...]) -> Plan:
     folder = compiled()
     return Plan(
         version=VERSION,
+        predicted=GUESSES["cpu"],
         name="random",
         target={},
         versions={},

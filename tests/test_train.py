@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 from ir import plan as plans
 from ir.command import Error, Exit
 from ir.plan import Move, Run
+from ir.plan.prediction import Prediction
 from runtime import recipes, session, train
 from runtime.executor import Event, Watch
 from runtime.log import STEP, VALIDATION, Log, Record, read
@@ -35,6 +36,7 @@ from tests import oracle_train
 from tests.commands import ROOT, Finished, assert_refused, python
 from tests.learner import compiled, learner
 from tests.oracle_runs import BATCH, plan, timeless, trained
+from tests.plans import two_devices
 
 
 def command(*arguments: str) -> Finished:
@@ -262,14 +264,16 @@ def test_a_plan_that_cannot_train_is_refused() -> None:
 
 
 def test_a_trace_has_a_row_for_each_device_and_arrows_between_them() -> None:
-    profile = Profile()
-    kernel = Run(index=0, device=0, kernel="k", offsets=(), writes=("y", "z"))
+    towers = two_devices()
+    profile = Profile(Prediction(towers, towers.binding, cores=2))
+    kernel = Run(index=0, device=0, kernel="halve", offsets=(), writes=("y", "z"))
     move = Move(index=1, value="y", source=0, source_offset=0, target=1, target_offset=0, bytes=64)
     for time_ in (1.0, 2.0):
         profile.watch(Event(device=0, step=kernel, start=time_, end=time_ + 0.1))
         profile.watch(Event(device=0, step=move, start=time_ + 0.1, end=time_ + 0.2))
         profile.watch(Event(device=1, step=move, start=time_ + 0.1, end=time_ + 0.3))
     trace = profile.trace()
+    assert all("predicted_ms" in str(e["args"]) for e in trace if e["ph"] == "X")
     assert [e["tid"] for e in trace if e["ph"] == "M"] == [0, 1]
     assert next(e["name"] for e in trace if e["ph"] == "X" and e["tid"] == 0) == "y, z"
     starts, ends = ([e for e in trace if e["ph"] == side] for side in "sf")

@@ -21,7 +21,7 @@ Built = CpuBuilt | CudaBuilt
 
 def build(region: Graph, target: Target) -> Built:
     """The kernel of a region. Raises Error with every family's reason if none takes it."""
-    reasons = []
+    reasons, target = [], target.tuned(region)
     for name, family in FAMILIES[target.kind].items():
         built: Built | str = family(region, target)
         if not isinstance(built, str):

@@ -1,8 +1,8 @@
-"""Minimal filtering: F(m, r) makes m results of a correlation with r taps from m + r - 1 products.
+"""Minimal filtering: F(m, r) makes m results of a correlation with r taps by m + r - 1 products.
 
-y = A^T ((G g) * (B^T d)), with taps g and m + r - 1 inputs d, all in exact fractions (Toom and Cook;
-Winograd 1980; Lavin and Gray 2015, section 4). Every finite point p stands for a polynomial's value
-there, and one point for its highest coefficient.
+y = A^T ((G g) * (B^T d)), with taps g and m + r - 1 inputs d, all in exact fractions (Toom and
+Cook; Winograd 1980; Lavin and Gray 2015, section 4). Every finite point stands for a polynomial's
+value there, and one more point for its highest coefficient.
 """
 
 from dataclasses import dataclass

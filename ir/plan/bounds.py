@@ -7,7 +7,7 @@ Complaints = Iterator[str]
 MOST_BYTES = 2**46  # what one process can address
 
 
-def at_least(path: str, value: int, least: int, most: int | None = None) -> Complaints:
+def at_least(path: str, value: float, least: int, most: int | None = None) -> Complaints:
     """Complain of a number outside [least, most]."""
     if value < least:
         yield f"{path}: got {value}, expected at least {least}"

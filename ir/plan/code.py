@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 
 from ir.plan.bounds import MOST_BYTES, Complaints, at_least
-from ir.plan.records import Cubins, Kernel, Launch, Library, Plan
+from ir.plan.records import Cubins, Kernel, Launch, Library, Plan, Speeds, Work
 
 CODE = {"cpu": Library, "cuda": Cubins}
 """What runs on which kind of device."""
@@ -26,6 +26,15 @@ def complaints(plan: Plan) -> Complaints:
     for name, kernel in plan.kernels.items():
         yield from _kernel(f"$.kernels.{name}", kernel, kind)
     yield from _architectures(plan)
+    yield from _speeds(plan.predicted)
+
+
+def _speeds(speeds: Speeds) -> Complaints:
+    for name in ("near", "far", "link"):
+        if getattr(speeds, name) <= 0:
+            yield f"$.predicted.{name}: got {getattr(speeds, name)}, expected more than 0"
+    for name in (*Work.__struct_fields__, "cache", "launch"):
+        yield from at_least(f"$.predicted.{name}", getattr(speeds, name), 0)
 
 
 def _binding(plan: Plan) -> Complaints:
@@ -39,6 +48,8 @@ def _binding(plan: Plan) -> Complaints:
 def _kernel(path: str, kernel: Kernel, kind: str) -> Complaints:
     yield from at_least(f"{path}.flops", kernel.flops, 0)
     yield from at_least(f"{path}.moved", kernel.moved, 0)
+    for name in Work.__struct_fields__:
+        yield from at_least(f"{path}.work.{name}", getattr(kernel.work, name), 0)
     for number, argument in enumerate(kernel.arguments):
         yield from at_least(f"{path}.arguments[{number}].bytes", argument.bytes, 1, MOST_BYTES)
     yield from at_least(f"{path}.code.scratch", kernel.code.scratch, 0, MOST_BYTES)

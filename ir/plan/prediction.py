@@ -15,15 +15,18 @@ NANO = 1e-9
 def kernel_seconds(kernel: Kernel, speeds: Speeds, threads: float) -> float:
     """Of a kernel on a device that has so many cores, or is one GPU."""
     launches = len(kernel.code.launches) if isinstance(kernel.code, Cubins) else 1
-    spent = max(NANO * _instructions(kernel.work, speeds), _traffic(kernel.moved, speeds))
+    spent = max(instructions(kernel.work, speeds), traffic(kernel.moved, speeds))
     return spent / threads + NANO * launches * speeds.launch
 
 
-def _instructions(work: Work, speeds: Speeds) -> float:
-    return sum(getattr(work, kind) * getattr(speeds, kind) for kind in Work.__struct_fields__)
+def instructions(work: Work, speeds: Speeds) -> float:
+    """Seconds of instructions on one core."""
+    kinds = Work.__struct_fields__
+    return NANO * float(sum(getattr(work, kind) * getattr(speeds, kind) for kind in kinds))
 
 
-def _traffic(moved: int, speeds: Speeds) -> float:
+def traffic(moved: int, speeds: Speeds) -> float:
+    """Seconds that one core waits for so many bytes."""
     near = min(moved, speeds.cache)
     return near / speeds.near + (moved - near) / speeds.far
 
@@ -61,16 +64,16 @@ class Prediction:
     """
 
     def __init__(self, plan: Plan, binding: Sequence[str], cores: int) -> None:
-        self._plan, self._binding = plan, tuple(binding)
+        self.plan, self.binding = plan, tuple(binding)
         self.devices = tuple(dict.fromkeys(binding))
         is_cpu = binding[0].startswith("cpu")
         self._threads = max(1, cores / len(self.devices)) if is_cpu else 1.0
 
     def seconds(self, step: Run | Move) -> float:
         """Of one step, when its devices have met."""
-        speeds = self._plan.predicted
+        speeds = self.plan.predicted
         if isinstance(step, Run):
-            return kernel_seconds(self._plan.kernels[step.kernel], speeds, self._threads)
+            return kernel_seconds(self.plan.kernels[step.kernel], speeds, self._threads)
         return step.bytes / speeds.link
 
     def timeline(self, program: Program) -> Timeline:
@@ -86,4 +89,4 @@ class Prediction:
 
     def _devices(self, step: Run | Move) -> tuple[str, ...]:
         logical = (step.device,) if isinstance(step, Run) else (step.source, step.target)
-        return tuple(dict.fromkeys(self._binding[device] for device in logical))
+        return tuple(dict.fromkeys(self.binding[device] for device in logical))

@@ -127,12 +127,12 @@ class Work(Record, frozen=True):
     stores and gathered loads of one element.
     """
 
-    multiply_adds: int = 0
-    simple: int = 0
-    dear: int = 0
-    loads: int = 0
-    stores: int = 0
-    scalars: int = 0
+    multiply_adds: int
+    simple: int
+    dear: int
+    loads: int
+    stores: int
+    scalars: int
 
 
 class Speeds(Record, frozen=True):
@@ -158,18 +158,16 @@ class Speeds(Record, frozen=True):
     launch: float
 
 
-UNKNOWN = Speeds("unit", "nothing", 0, 0, 0, 0, 0, 0, 1e12, 1e12, 1e12, 0, 0)
-
-
 class Kernel(Record, frozen=True):
     """A compiled region: its FLOPs by its ops' formulas, the bytes of its arguments, and what it
-    really executes, where that was counted."""
+    really executes. `measured` says whether its sizes were chosen by measurement."""
 
     code: Library | Cubins
     arguments: tuple[Argument, ...]
     flops: int
     moved: int
-    work: Work = Work()
+    work: Work
+    measured: bool
 
 
 class Run(Record, frozen=True, tag="run"):
@@ -236,7 +234,7 @@ class Plan(Record, frozen=True):
     kernels: dict[str, Kernel]
     states: tuple[State, ...]
     programs: dict[str, Program]
-    predicted: Speeds = UNKNOWN
+    predicted: Speeds
 
     def scratch(self, threads: int = 1) -> int:
         """Bytes that the greediest kernel takes on a device; a CPU has so many `threads`."""

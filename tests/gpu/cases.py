@@ -33,7 +33,7 @@ def build(path: Path, target: Target) -> None:
     regions = {key_of(region.graph, target): region for region in map(as_region, cases())}
     texts = {key: print_graph(region.graph) for key, region in regions.items()}
     compiled, _ = compile_all(texts, target, Cache(default_folder()))
-    kernels = {k: emit.kernel(r, k, compiled[k], target.layout) for k, r in regions.items()}
+    kernels = {k: emit.kernel(r, k, compiled[k], target) for k, r in regions.items()}
     files = {
         emit.file_name(key, suffix): content
         for key, kernel in compiled.items()

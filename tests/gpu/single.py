@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
+from codegen.cost.speeds import GUESSES
 from codegen.keys import versions
 from codegen.layout import layout_of
 from ir.graph import Graph, Node
@@ -29,6 +30,7 @@ def only(name: str, target: "Target", kernels: Mapping[str, Kernel]) -> Plan:
     """A plan of kernels alone, with a program that does nothing."""
     return Plan(
         version=VERSION,
+        predicted=GUESSES["cuda"],
         name=name,
         target=target.facts(),
         versions=versions(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cpu.convolution import conv, conv_dw, conv_dx
+from codegen.kernels.cpu import convolution
 from codegen.kernels.cpu.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cpu.local import Local, LocalDw, LocalDx
 from codegen.kernels.cpu.stages import staged
@@ -12,9 +12,9 @@ from codegen.targets import Cpu
 from ir.graph import Graph
 
 CONTRACTIONS = {
-    "conv": conv,
-    "conv_dx": conv_dx,
-    "conv_dw": conv_dw,
+    "conv": convolution.conv,
+    "conv_dx": convolution.conv_dx,
+    "conv_dw": convolution.conv_dw,
     "dense": Dense,
     "dense_dx": DenseDx,
     "dense_dw": DenseDw,

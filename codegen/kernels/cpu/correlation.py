@@ -88,7 +88,7 @@ class Correlation:
         images, window = (x.type.shape[2:] for x in (self.source, self.weights))
         self.down, self.across = axes(self.axis, node, node.type.shape[2:], images, window)
         columns = max(phase.count for phase in self.across.phases())
-        self.tile = best_shape(target.accumulators, self.rows, columns)
+        self.tile = target.tuning.shape or best_shape(target.accumulators, self.rows, columns)
 
     def operands(self) -> None:
         """Tell source and weights apart."""

@@ -35,7 +35,8 @@ class _Product:
         self.node, self.epilogue = node, Epilogue(self.w, node)
         self.operands()
         self.features, self.blocks = node.type.shape[1], blocks(node.type)
-        self.rows, self.columns = best_shape(target.accumulators, self.features, self.blocks)
+        best = best_shape(target.accumulators, self.features, self.blocks)
+        self.rows, self.columns = target.tuning.shape or best
 
     def operands(self) -> None:
         """Tell source and weights apart."""

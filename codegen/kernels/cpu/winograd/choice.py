@@ -13,9 +13,9 @@ from codegen.targets import Cpu
 from ir.graph import Node
 
 PRODUCTS = {"none": 0, "mild": 6, "fast": 7}
-"""Products along a side at most, as rounding errors grow with them, by the target's `winograd`."""
+"""Products along a side at most, by the target's `winograd`: rounding errors grow with them."""
 DEAR = 2.5
-"""What an instruction of a transform costs, which loads and stores more, beside one of a product."""
+"""What an instruction of a transform costs, beside one of a product: it loads and stores more."""
 GAIN = 0.85
 """Part of the direct kernel's work that is little enough to change over."""
 
@@ -23,18 +23,24 @@ GAIN = 0.85
 def phases(node: Node, target: Cpu) -> Phases | None:
     """The tiles for a convolution, its data gradient or its weight gradient; None to do it
     directly."""
-    down, across = _axes(node)
-    most = PRODUCTS[target.winograd]
-    if not _suits(node):
-        return None
-    found = [
-        Phases(side(down, one), side(across, other))
-        for one, other in product(_sizes(down, most), _sizes(across, most))
-    ]
+    found = candidates(node, target.winograd)
+    if target.tuning.tile is not None:
+        return next((each for each in found if each.sizes == target.tuning.tile), None)
     best = min(found, key=lambda each: work(node, each), default=None)
     if best is None or work(node, best) > GAIN * direct_work(node):
         return None
     return best
+
+
+def candidates(node: Node, winograd: str) -> list[Phases]:
+    """All tiles that are accurate enough; none where there is no kernel."""
+    (down, across), most = _axes(node), PRODUCTS[winograd]
+    if not _suits(node):
+        return []
+    return [
+        Phases(side(down, one), side(across, other))
+        for one, other in product(_sizes(down, most), _sizes(across, most))
+    ]
 
 
 def _sizes(axis: Axis, most: int) -> Iterator[int]:
@@ -70,7 +76,7 @@ def work(node: Node, by: Phases) -> float:
     maps, depth, images = _matrix(node)
     depth *= by.count
     pixels = depth * by.tiles * _both(by, by.down.forward.input, by.across.forward.input)
-    results = maps * by.tiles * _both(by, by.down.forward.output, by.across.forward.output)
+    results = maps * by.tiles * _both(by, *_last(node, by))
     filters = maps * depth * by.products * (by.down.taps + by.across.taps) / LANES
     products = by.products * by.tiles * maps * depth
     return images * (products + DEAR * (pixels + results)) + DEAR * filters
@@ -101,6 +107,13 @@ def _matrix(node: Node) -> tuple[int, int, int]:
 def _weights(node: Node) -> tuple[int, ...]:
     place = {"conv": 1, "conv_dx": 0}
     return node.inputs[place[node.op]].type.shape if node.op in place else node.type.shape
+
+
+def _last(node: Node, by: Phases) -> tuple[Matrix, Matrix]:
+    """What is done for every result map: back from products, or from its gradient to products."""
+    if node.op == "conv_dw":
+        return by.down.gradient.taps_matrix, by.across.gradient.taps_matrix
+    return by.down.forward.output, by.across.forward.output
 
 
 def _both(by: Phases, down: Matrix, across: Matrix) -> int:

@@ -1,8 +1,8 @@
 """A convolution, or the data gradient of one, by minimal filtering: 16 images per lane.
 
-A task is a strip of tiles in one row of them, of one group in one image block: it transforms the
-strip's pixels, multiplies for each product a matrix of weights with one of pixels, and transforms
-back, some maps at a time.
+A task is a band, some rows of tiles of a few columns, in one group of one image block. It
+transforms the band's pixels, multiplies for each product a matrix of weights with one of pixels,
+and transforms back, some maps at a time.
 """
 
 from collections.abc import Iterator
@@ -14,20 +14,51 @@ from tvm import tirx
 from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Tile, pieces
+from codegen.kernels.cpu.winograd.blocking import Blocking, Matrices
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
 from codegen.kernels.cpu.winograd.weights import transformed
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
+from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
-STRIP = 3
-"""Tiles of a strip at most, and columns of a register tile."""
-CACHED = 640 * 1024
-"""Bytes of products that stay in a thread's second cache until they are transformed back."""
+TASKS = 2
+"""Tasks of each thread at least, so that none waits long for the others."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of tiles, begin and end, of `columns` tiles from `column` on."""
+
+    block: Expr
+    group: Expr
+    rows: Range
+    column: Expr
+    columns: int
+
+    @contextmanager
+    def each_row(self, w: Writer) -> Iterator[tuple[Expr, Expr]]:
+        """A loop over the rows. Yields each and the place of its first tile in the band."""
+        begin, end = self.rows
+        with w.serial(end - begin) as row:
+            yield begin + row, row * self.columns
+
+
+@dataclass(frozen=True)
+class At:
+    """A register tile: its product, its first map in the group and among those kept, the place of
+    its first tile in the band."""
+
+    band: Band
+    panel: Expr
+    first: Expr
+    kept: Expr
+    place: Expr
 
 
 class Correlation:
@@ -43,7 +74,8 @@ class Correlation:
         self.groups = groups_of(node)
         self.maps = node.type.shape[1] // self.groups
         self.depth = self.source.type.shape[1] // self.groups * phases.count
-        columns = max(run.size for run in pieces(phases.across.tiles, STRIP))
+        self.tuning, self.runs = target.tuning, pieces(phases.across.tiles, target.tuning.strip)
+        columns = max(run.size for run in self.runs)
         self.rows = rows_of_tile(target, self.maps, columns)
 
     def operands(self) -> None:
@@ -59,94 +91,110 @@ class Correlation:
 
     def build(self) -> Built:
         """Write it all."""
-        w = self.w
+        w, tile_rows, tiles_of_maps = self.w, self.phases.down.tiles, self.maps // self.rows
         weights = transformed(w, self.weights, self.phases)
-        for run in pieces(self.phases.across.tiles, STRIP):
-            tasks = blocks(self.node.type) * self.groups * self.phases.down.tiles * run.count
-            # Threads that would have nothing to do get a part of the maps; pixels are
-            # transformed again for each part.
-            parts = w.let(tirx.min(self.maps // self.rows, (2 * w.threads + tasks - 1) // tasks))
-            with w.tasks(tasks * parts) as task:
-                part, rest = w.let(task % parts), w.let(task // parts)
-                first = run.begin + rest % run.count * run.size
-                row = w.let(rest // run.count % self.phases.down.tiles)
-                group = w.let(rest // (run.count * self.phases.down.tiles) % self.groups)
-                block = w.let(rest // (run.count * self.phases.down.tiles * self.groups))
-                strip = Strip(block, row, w.let(first), run.size)
-                self._strip(weights, strip, group, (part, parts))
+        for run in self.runs:
+            share = self._blocking(run.size)
+            # For all threads to have work, tasks get fewer rows, then fewer maps; for parts of
+            # the maps pixels are transformed again.
+            whole = blocks(self.node.type) * self.groups * run.count
+            bands = self._cuts(whole, -(-tile_rows // share.rows), tile_rows)
+            parts = self._cuts(whole * bands, 1, tiles_of_maps)
+            with w.tasks(whole * bands * parts) as task:
+                rest = w.opaque(task // parts)
+                maps = _share(w, tiles_of_maps, task % parts, parts)
+                rows = _share(w, tile_rows, rest % bands, bands)
+                rest = w.opaque(rest // bands)
+                column = w.let(run.begin + rest % run.count * run.size)
+                group = w.let(rest // run.count % self.groups)
+                block = w.let(rest // (run.count * self.groups))
+                self._band(weights, Band(block, group, rows, column, run.size), maps, share)
         return w.built(noalias=True)
 
-    def _strip(self, weights: Scratch, strip: Strip, group: Expr, part: tuple[Expr, Expr]) -> None:
-        w, panels, tiles = self.w, self.phases.products, strip.tiles
-        pixels = w.scratch(panels, self.depth, tiles, LANES, skew=LANES)
-        self._pixels(pixels, strip, group)
-        at_once = max(1, CACHED // (panels * self.rows * tiles * LANES * 4))
-        products = w.scratch(panels, at_once * self.rows, tiles, LANES, skew=LANES)
-        total = self.maps // self.rows
-        begin, end = (w.let(total * (part[0] + i) // part[1]) for i in range(2))
-        with w.serial((end - begin + at_once - 1) // at_once) as turn:
-            first = w.let(begin + turn * at_once)
-            count = w.let(tirx.min(at_once, end - first))
-            with w.serial(panels) as panel, w.serial(count) as i:
-                at = _At(group, panel, (first + i) * self.rows, i * self.rows)
-                self._multiply(weights, pixels, products, at)
-            self._results(products, strip, group * self.maps + first * self.rows, count)
+    def _blocking(self, columns: int) -> Blocking:
+        tiles = self.maps // self.rows
+        matrices = Matrices(self.phases.products, tiles, self.rows, self.depth, columns)
+        return matrices.blocking(self.phases.down.tiles, 2 * self.tuning.cached)
 
-    def _pixels(self, result: Scratch, strip: Strip, group: Expr) -> None:
+    def _cuts(self, tasks: Expr, least: int, most: int) -> Expr:
+        """Into how many to cut each of some tasks."""
+        wanted = (TASKS * self.w.threads + tasks - 1) // tasks
+        return self.w.opaque(tirx.min(most, tirx.max(least, wanted)))
+
+    def _band(self, weights: Scratch, band: Band, maps: Range, share: Blocking) -> None:
+        w, panels, tiles = self.w, self.phases.products, share.rows * band.columns
+        pixels = w.scratch(panels, self.depth, tiles, LANES, skew=LANES)
+        products = w.scratch(panels, share.maps * self.rows, tiles, LANES, skew=LANES)
+        self._transform_pixels(pixels, band)
+        with w.serial((maps[1] - maps[0] + share.maps - 1) // share.maps) as turn:
+            begin = w.let(maps[0] + turn * share.maps)
+            count = w.let(tirx.min(share.maps, maps[1] - begin))
+            with w.serial(panels) as panel, w.serial(count) as i, band.each_row(w) as (_, place):
+                at = At(band, panel, (begin + i) * self.rows, i * self.rows, place)
+                self._multiply(weights, pixels, products, at)
+            self._transform_back(products, band, begin * self.rows, count * self.rows)
+
+    def _transform_pixels(self, result: Scratch, band: Band) -> None:
         w = self.w
-        pixels = Pixels(w, self.phases, w.buffers[self.source], strip.tiles)
-        with w.serial(self.depth) as d:
+        pixels = Pixels(w, self.phases, w.buffers[self.source], band.columns)
+        first = band.group * (self.depth // self.phases.count)
+        with w.serial(self.depth) as d, band.each_row(w) as (row, place):
             channel, *phase = self.phases.of(w, d)
-            channel = group * (self.depth // self.phases.count) + channel
-            at = lambda product, tile: (product, d, tile)
-            pixels.transform(strip, channel, (phase[0], phase[1]), result, at)
+
+            def at(product: Expr, tile: Expr) -> tuple[Expr, ...]:
+                return product, d, place + tile
+
+            strip = Strip(band.block, row, band.column, band.columns)
+            pixels.transform(strip, first + channel, (phase[0], phase[1]), result, at)
 
     # ------------------------------------------------------------------------ products
 
-    def scalars(self, weights: Scratch, at: "_At", depth: tuple[Expr, Expr]) -> list[Expr]:
+    def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
         """The transformed weights between each row of a register tile and some depth."""
         raise NotImplementedError
 
-    def _multiply(self, weights: Scratch, pixels: Scratch, products: Scratch, at: "_At") -> None:
-        tiles = pixels.shape[2]
-        tile = Tile(self.w, self.rows, tiles)
-        with self.reduction(at.group) as (d, *depth):
-            vectors = [lambda lane, t=t: pixels[at.panel, d, t, lane] for t in range(tiles)]
-            tile.add(self.scalars(weights, at, (depth[0], depth[1])), vectors)
-        tile.keep(products, lambda m, n: (at.panel, at.place + m, n))
+    def _multiply(self, weights: Scratch, pixels: Scratch, products: Scratch, at: At) -> None:
+        tile = Tile(self.w, self.rows, at.band.columns)
+        with self.reduction(at.band.group) as (d, *depth):
+            tile.add(
+                self.scalars(weights, at, (depth[0], depth[1])),
+                [self._pixels(pixels, at, d, n) for n in range(at.band.columns)],
+            )
+        tile.keep(products, lambda m, n: (at.panel, at.kept + m, at.place + n))
+
+    def _pixels(self, pixels: Scratch, at: At, depth: Expr, n: int) -> Lane:
+        return lambda lane: pixels[at.panel, depth, at.place + n, lane]
 
     # ------------------------------------------------------------------------ results
 
-    def _results(self, products: Scratch, strip: Strip, first: Expr, count: Expr) -> None:
-        """Transform back and finish some maps, the first of which is `first`."""
+    def _transform_back(self, products: Scratch, band: Band, first: Expr, count: Expr) -> None:
+        """Back from products, and finish, `count` maps of the group from `first` on."""
         w, (down, across) = self.w, (self.phases.down, self.phases.across)
         half = w.scratch(down.size, across.products, LANES)
         whole = w.scratch(down.size, across.size, LANES)
-        top = w.let(strip.row * down.size)
-        height = w.let(tirx.min(down.size, down.results - top))
-        with w.serial(count * self.rows) as k, w.serial(strip.tiles) as t:
+        with (
+            w.serial(count) as k,
+            band.each_row(w) as (row, place),
+            w.serial(band.columns) as t,
+        ):
             with w.serial(across.products) as j:
                 panels = [i * across.products + j for i in range(down.products)]
-                vectors = [products[panel, k, t, VECTOR] for panel in panels]
+                vectors = [products[panel, k, place + t, VECTOR] for panel in panels]
                 transform(w, down.forward.output, vectors, half, lambda i: (i, j))
+            top, left = w.let(row * down.size), w.let((band.column + t) * across.size)
+            height = w.let(tirx.min(down.size, down.results - top))
+            width = w.let(tirx.min(across.size, across.results - left))
             with w.serial(height) as i:
                 vectors = [half[i, j, VECTOR] for j in range(across.products)]
                 transform(w, across.forward.output, vectors, whole, lambda j: (i, j))
-            left = w.let((strip.first + t) * across.size)
-            width = w.let(tirx.min(across.size, across.results - left))
             with w.serial(height) as i, w.serial(width) as j:
-                place = (strip.block, first + k, top + i, left + j)
-                self.epilogue.write(place, lambda lane: whole[i, j, lane])
+                at = (band.block, band.group * self.maps + first + k, top + i, left + j)
+                self.epilogue.write(at, lambda lane: whole[i, j, lane])
 
 
-@dataclass(frozen=True)
-class _At:
-    """A register tile: its group and product, its first map in the group and in `products`."""
-
-    group: Expr
-    panel: Expr
-    first: Expr
-    place: Expr
+def _share(w: Writer, total: int, number: Expr, count: Expr) -> Range:
+    """One of `count` near-equal parts of a range."""
+    return w.opaque(total * number // count), w.opaque(total * (number + 1) // count)
 
 
 def rows_of_tile(target: Cpu, maps: int, columns: int) -> int:
@@ -166,8 +214,8 @@ class Conv(Correlation):
         with self.w.serial(self.depth) as d:
             yield d, 0, d
 
-    def scalars(self, weights: Scratch, at: _At, depth: tuple[Expr, Expr]) -> list[Expr]:
-        maps = [at.group * self.maps + at.first + m for m in range(self.rows)]
+    def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
+        maps = [at.band.group * self.maps + at.first + m for m in range(self.rows)]
         return [weights[at.panel, k // LANES, depth[1], k % LANES] for k in maps]
 
 
@@ -180,10 +228,12 @@ class ConvDx(Correlation):
     @contextmanager
     def reduction(self, group: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
         first = self.w.let(group * self.depth)
-        with self.w.serial(-(-self.depth // LANES)) as k:
-            with self.w.serial(tirx.min(LANES, self.depth - k * LANES)) as lane:
-                yield k * LANES + lane, first // LANES + k, lane
+        with (
+            self.w.serial(-(-self.depth // LANES)) as k,
+            self.w.serial(tirx.min(LANES, self.depth - k * LANES)) as lane,
+        ):
+            yield k * LANES + lane, first // LANES + k, lane
 
-    def scalars(self, weights: Scratch, at: _At, depth: tuple[Expr, Expr]) -> list[Expr]:
+    def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
         block, lane = depth
         return [weights[at.panel, block, at.first + m, lane] for m in range(self.rows)]

@@ -15,6 +15,11 @@ class Phases:
     across: Side
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """Results of a tile, down and across."""
+        return self.down.size, self.across.size
+
+    @property
     def count(self) -> int:
         """Phases of each source map."""
         return self.down.stride * self.across.stride

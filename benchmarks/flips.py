@@ -1,0 +1,137 @@
+"""One training step of two plans of a network from one state, taken apart.
+
+Rounding changes gradients by little, unless it moves a unit across the edge of a ReLU, or another
+pixel to the top of a window: then whole paths are open in one plan and closed in the other.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.errors import errors
+from benchmarks.report import Facts
+from codegen.replay import Replay
+from codegen.steps import Call, steps
+from ir.eval import run_graph
+from ir.graph import Graph, Node, ancestors
+from ir.op import Array
+from ir.ops.pool import max_pool
+from ir.ops.window import padded, taps
+from ir.plan import folder
+from ir.text import read
+from runtime import checkpoint
+from runtime.devices import open_executor
+from runtime.executor import Executor, Outputs, Watch
+from runtime.job import Job
+from runtime.options import parse
+from runtime.trainer import Trainer
+
+PROGRAM = "train"
+Masks = dict[str, npt.NDArray[np.bool_]]
+"""By the op and the value that it looks at: what it lets through [..., units]."""
+
+
+def compared(one: Path, other: Path, state: Path, data: str) -> tuple[list[Facts], list[Facts]]:
+    """What a step of either plan takes from a checkpoint on: flipped units, and gradients apart.
+
+    Gradients are compared by what they add to the velocities, the last layer first.
+    """
+    (masks, ours), (others, theirs) = (_taken(plan, state, data) for plan in (one, other))
+    flips: list[Facts] = [
+        {"of": name, "units": mask[0].size, "flipped": flipped(mask, others[name])}
+        for name, mask in masks.items()
+    ]
+    apart = {name: errors(theirs[name], ours[name].astype(np.float64)) for name in ours}
+    gradients: list[Facts] = [
+        {"name": name, "largest": largest, "rms": rms}
+        for name, (largest, rms) in reversed(apart.items())
+    ]
+    return flips, gradients
+
+
+def flipped(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> int:
+    """Units whose masks differ anywhere along axis 0."""
+    return int((one != other).any(axis=0).sum())
+
+
+def _taken(plan: Path, state: Path, data: str) -> tuple[Masks, Mapping[str, Array]]:
+    """The masks of a step, and by parameter what it added to the velocity."""
+    job = Job(parse(None, [str(plan), "--data", data]))
+    with open_executor(job.plan, folder(plan)) as executor:
+        start = checkpoint.load(state, executor.states)
+        watched = _Watched(executor, read(str(folder(plan) / f"{PROGRAM}.ir")))
+        training = job.training(start.seed)
+        trainer = Trainer(executor, job.schedule, training, None, start.seed, run=watched.run)
+        before = _velocities(executor)
+        with closing(trainer.batches(start.step, start.step + 1)) as batches:
+            trainer.start(start.step, batches)
+        keep = job.recipe.momentum
+        after = _velocities(executor)
+        return watched.masks, {name: after[name] - keep * before[name] for name in after}
+
+
+def _velocities(executor: Executor) -> dict[str, Array]:
+    states = executor.states
+    kept = [name for name in states.names if name not in states.parameters]
+    return {name: states.read(name) for name in kept}
+
+
+class _Watched:
+    """Runs the training program step by step, and keeps what ReLUs and pools let through."""
+
+    def __init__(self, executor: Executor, graph: Graph) -> None:
+        self.masks: Masks = {}
+        self._executor, self._graph = executor, graph
+        self._replay = Replay(executor, PROGRAM, graph)
+
+    def run(self, program: str, watch: Watch | None = None) -> Outputs:
+        """In place of `Executor.run`; `watch` is told nothing."""
+        executor = self._executor
+        executor.begin(program)
+        for index, step in enumerate(steps(self._graph, self._replay.layout)):
+            if isinstance(step, Call):
+                self.masks |= self._seen(step)
+            executor.step(program, index)
+        record = executor.plan.programs[program]
+        outputs = {tensor.name: executor.read(tensor) for tensor in record.outputs}
+        return lambda: outputs
+
+    def _seen(self, call: Call) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """The masks of a region that is about to run."""
+        region = call.region.graph
+        given = dict(zip(region.leaves("input", "state"), call.region.arguments, strict=False))
+        for node in region.nodes:
+            if node.op in MASKS:
+                seen = node.inputs[0]
+                name = given[seen].name if seen in given else f"what {call.writes[0].name} needs"
+                yield f"{node.op} of {name}", MASKS[node.op](node, self._value(seen, region, given))
+
+    def _value(self, node: Node, region: Graph, given: Mapping[Node, Node]) -> Array:
+        """An operand of a region, or what the region computes from its operands."""
+        needed = ancestors([node])
+        feeds = {x.name: self._replay.value(given[x]) for x in needed if x in given}
+        nodes = [each for each in region.nodes if each in needed]
+        graph = region.replace(nodes=nodes, outputs=[node], updates=())
+        return run_graph(graph, feeds, np.float32).outputs[node.name]
+
+
+def _positive(node: Node, y: Array) -> npt.NDArray[np.bool_]:
+    return (y > 0)[None]
+
+
+def _largest(node: Node, x: Array) -> npt.NDArray[np.bool_]:
+    """For each tap, the windows in which it meets a maximum."""
+    attrs: dict[str, tuple[int, ...]] = {
+        key: node.attrs[key]  # type: ignore[misc]
+        for key in ("window", "stride", "pad")
+    }
+    y = max_pool(x, **attrs, ties="all")
+    around = padded(x, attrs["pad"], -np.inf)
+    views = taps(around, attrs["window"], attrs["stride"], y.shape[2:])
+    return np.stack([view == y for _, _, view in views])
+
+
+MASKS = {"relu_dx": _positive, "max_pool_dx": _largest}

@@ -1,0 +1,1 @@
+"""What kernels for CPUs leave open: sizes by a formula on caches and registers, or measured."""

@@ -1,0 +1,93 @@
+"""The sizes that kernels for CPUs leave open, and a formula for them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ir.graph import Graph, Node
+
+KB = 1024
+CACHE_FILES = "/sys/devices/system/cpu/cpu0/cache"
+
+
+@dataclass(frozen=True)
+class Caches:
+    """Bytes of a core's first and second data cache, and of the one that cores share."""
+
+    first: int = 32 * KB
+    second: int = 512 * KB
+    shared: int = 16 * 1024 * KB
+
+    @classmethod
+    def here(cls) -> "Caches":
+        """This machine's; what cannot be read is taken to be small."""
+        found = dict(map(_cache, sorted(Path(CACHE_FILES).glob("index*"))))
+        sizes = {name: found[level] for name, level in LEVELS.items() if level in found}
+        return cls(**sizes)
+
+
+LEVELS = {"first": "1", "second": "2", "shared": "3"}
+
+
+def _cache(folder: Path) -> tuple[str, int]:
+    """A cache's level and size; instructions have one of their own."""
+    kind, level, size = (
+        (folder / name).read_text("ascii").strip() for name in ("type", "level", "size")
+    )
+    return "" if kind == "Instruction" else level, int(size.removesuffix("K")) * KB
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a kernel's rule leaves open.
+
+    `tile`: results of a tile of minimal filtering, down and across; (0, 0) to do without; None
+    for what takes the least work. `strip`: tiles side by side that share transformed weights.
+    `cached`: bytes of a thread's products. `chunk`: bytes of what a weight gradient transforms at
+    a time. `shape`: rows and columns of the register tile of direct convolutions and dense layers;
+    None for the one that loads least.
+    """
+
+    strip: int
+    cached: int
+    chunk: int
+    tile: tuple[int, int] | None = None
+    shape: tuple[int, int] | None = None
+
+
+def by_formula(caches: Caches) -> Tuning:
+    """Products stay in half of the second cache. Three columns and eight rows of sums fill the
+    registers, with a load for every two multiply-adds. What a weight gradient transforms stays in
+    a part of the shared cache, which others need, too."""
+    chunk = max(2 * caches.second, 3 * caches.shared // 16)
+    return Tuning(strip=3, cached=caches.second // 2, chunk=chunk)
+
+
+# ------------------------------------------------------------------------------- shapes
+
+TUNED = ("conv", "conv_dx", "conv_dw", "dense", "dense_dx", "dense_dw")
+"""The ops whose kernels have sizes to choose."""
+WEIGHTS = {"": 1, "dx": 0, "dw": 2}
+"""Which of an op's operands and its result has no images."""
+
+
+def anchor(region: Graph) -> Node | None:
+    """The contraction that a region begins with, if it has sizes to choose."""
+    first = next((node for node in region.nodes if node.inputs), None)
+    return first if first is not None and first.op in TUNED else None
+
+
+def shape_class(region: Graph, winograd: str) -> str | None:
+    """What regions have in common that share a choice: all but the number of images.
+
+    `winograd` says how far accuracy may be traded, which a choice must keep to.
+    """
+    node = anchor(region)
+    if node is None:
+        return None
+    weights = WEIGHTS[node.op.partition("_")[2]]
+    shapes = [
+        "x".join(map(str, x.type.shape if place == weights else ("N", *x.type.shape[1:])))
+        for place, x in enumerate((*node.inputs, node))
+    ]
+    facts = [f"{name}={value}".replace(" ", "") for name, value in sorted(node.attrs.items())]
+    return " ".join([winograd, node.op, *shapes, *facts])
