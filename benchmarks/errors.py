@@ -23,7 +23,7 @@ from benchmarks.networks import NETS
 from benchmarks.report import Facts, machine, table, write
 from benchmarks.work import nominal
 from codegen.kernels import build
-from codegen.kernels.cpu.winograd import correlation, gradient
+from codegen.kernels.cpu.winograd import conv, gradient
 from codegen.kernels.cpu.winograd.choice import candidates, phases
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.targets import cpu
@@ -120,8 +120,8 @@ def _feeds(region: Graph) -> Mapping[str, Array]:
 def kernels(region: Graph) -> Mapping[str, Any]:
     """The direct kernel, and one of minimal filtering for each size of tiles, by their names."""
     families: Mapping[str, Any] = {
-        "conv": correlation.Conv,
-        "conv_dx": correlation.ConvDx,
+        "conv": conv.Conv,
+        "conv_dx": conv.ConvDx,
         "conv_dw": gradient.ConvDw,
     }
     node, target = region.outputs[0], cpu()

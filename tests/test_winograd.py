@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from codegen.kernels.axis import Adjoint, Forward, axes
 from codegen.kernels.cpu import linear
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd import correlation
 from codegen.kernels.cpu.winograd.choice import PRODUCTS, direct_work, phases, work
+from codegen.kernels.cpu.winograd.conv import Conv, ConvDx
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.side import side
 from codegen.kernels.cpu.writer import LANES, Built, Writer
@@ -146,7 +146,7 @@ def kernel(graph: Graph, by: Phases, target: Cpu) -> Kernel:
 
     def build(region: Graph, target: Cpu) -> Built:
         node = next(node for node in region.nodes if node.inputs)
-        rule = correlation.Conv if node.op == "conv" else correlation.ConvDx
+        rule = Conv if node.op == "conv" else ConvDx
         return rule(region, target, node, by).build()
 
     with patch("tests.kernels.build", build):
@@ -211,6 +211,15 @@ def test_every_convolution_of_alexnet_has_less_than_half_the_work() -> None:
         by = phases(node, cpu())
         assert by is not None
         assert work(node, by) < direct_work(node) / 2
+
+
+def test_maps_that_no_tile_divides_are_done_directly() -> None:
+    def chosen(maps: int) -> Phases | None:
+        x, w = _input("x", 16, 64, 27, 27), _input("w0", maps, 64, 5, 5)
+        return phases(apply("conv", x, w, name="y", stride=(1, 1), pad=(2,) * 4, groups=1), cpu())
+
+    assert chosen(64) is not None
+    assert chosen(61) is None
 
 
 def test_one_tap_is_done_directly() -> None:

@@ -5,6 +5,7 @@ from itertools import product
 
 from codegen.kernels.axis import Adjoint, Axis, Forward, axes, groups_of
 from codegen.kernels.cpu.linear import operations
+from codegen.kernels.cpu.winograd.correlation import rows_of_tile
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.side import side
 from codegen.kernels.cpu.writer import LANES, blocks
@@ -23,7 +24,7 @@ GAIN = 0.85
 def phases(node: Node, target: Cpu) -> Phases | None:
     """The tiles for a convolution, its data gradient or its weight gradient; None to do it
     directly."""
-    found = candidates(node, target.winograd)
+    found = candidates(node, target.winograd) if _fills_registers(node, target) else []
     if target.tuning.tile is not None:
         return next((each for each in found if each.sizes == target.tuning.tile), None)
     best = min(found, key=lambda each: work(node, each), default=None)
@@ -66,6 +67,13 @@ def _suits(node: Node) -> bool:
     if node.op == "conv_dx" and node.attrs["stride"] != (1, 1):
         return False
     return whole or node.op == "conv"
+
+
+def _fills_registers(node: Node, target: Cpu) -> bool:
+    """Whether the maps of a result can be cut into tiles that use half of the registers."""
+    columns = target.tuning.strip
+    rows = rows_of_tile(target, node.type.shape[1] // groups_of(node), columns)
+    return node.op == "conv_dw" or 2 * rows * columns >= target.accumulators
 
 
 # ------------------------------------------------------------------------------- work

@@ -7,13 +7,13 @@ and transforms back, some maps at a time.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from tvm import tirx
 
 from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Tile, pieces
+from codegen.kernels.cpu.winograd.band import At, Band
 from codegen.kernels.cpu.winograd.blocking import Blocking, Matrices
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
@@ -29,36 +29,6 @@ from ir.graph import Graph, Node
 
 TASKS = 2
 """Tasks of each thread at least, so that none waits long for the others."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """Rows of tiles, begin and end, of `columns` tiles from `column` on."""
-
-    block: Expr
-    group: Expr
-    rows: Range
-    column: Expr
-    columns: int
-
-    @contextmanager
-    def each_row(self, w: Writer) -> Iterator[tuple[Expr, Expr]]:
-        """A loop over the rows. Yields each and the place of its first tile in the band."""
-        begin, end = self.rows
-        with w.serial(end - begin) as row:
-            yield begin + row, row * self.columns
-
-
-@dataclass(frozen=True)
-class At:
-    """A register tile: its product, its first map in the group and among those kept, the place of
-    its first tile in the band."""
-
-    band: Band
-    panel: Expr
-    first: Expr
-    kept: Expr
-    place: Expr
 
 
 class Correlation:
@@ -201,39 +171,3 @@ def rows_of_tile(target: Cpu, maps: int, columns: int) -> int:
     """Maps of a register tile: as many as fit and divide all."""
     most = max(1, target.accumulators // columns)
     return max(n for n in range(1, most + 1) if maps % n == 0)
-
-
-class Conv(Correlation):
-    """A convolution and what follows it."""
-
-    def operands(self) -> None:
-        self.source, self.weights = self.node.inputs
-
-    @contextmanager
-    def reduction(self, group: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
-        with self.w.serial(self.depth) as d:
-            yield d, 0, d
-
-    def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
-        maps = [at.band.group * self.maps + at.first + m for m in range(self.rows)]
-        return [weights[at.panel, k // LANES, depth[1], k % LANES] for k in maps]
-
-
-class ConvDx(Correlation):
-    """A convolution's data gradient and what follows it."""
-
-    def operands(self) -> None:
-        self.weights, self.source = self.node.inputs
-
-    @contextmanager
-    def reduction(self, group: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
-        first = self.w.let(group * self.depth)
-        with (
-            self.w.serial(-(-self.depth // LANES)) as k,
-            self.w.serial(tirx.min(LANES, self.depth - k * LANES)) as lane,
-        ):
-            yield k * LANES + lane, first // LANES + k, lane
-
-    def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
-        block, lane = depth
-        return [weights[at.panel, block, at.first + m, lane] for m in range(self.rows)]
