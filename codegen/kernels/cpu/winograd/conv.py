@@ -24,8 +24,10 @@ class Conv(Correlation):
             yield d, 0, d
 
     def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
-        maps = [at.band.group * self.maps + at.first + m for m in range(self.rows)]
-        return [weights[at.panel, k // LANES, depth[1], k % LANES] for k in maps]
+        first = at.band.group * self.maps + at.first
+        maps = [(first, m) if LANES % self.rows == 0 else (first + m, 0) for m in range(self.rows)]
+        # No tile crosses a block of 16 maps where it divides one: one address serves all.
+        return [weights[at.panel, k // LANES, depth[1], k % LANES + m] for k, m in maps]
 
 
 class ConvDx(Correlation):
