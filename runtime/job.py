@@ -83,7 +83,7 @@ class Job:
         """More lines, for a dry run."""
         for index, device in enumerate(self.plan.devices):
             yield f"device {index}: arena {device.arena / 1e6:.1f} MB"
-        scratch = f"scratch of each device {self.plan.scratch() / 1e6:.1f} MB"
+        scratch = f"scratch {self.plan.scratch() / 1e6:.1f} MB for each device"
         of_two = f", {self.plan.scratch(2) / 1e6:.1f} MB with two threads"
         yield scratch + (of_two if kind(self.plan) == "cpu" else "")
         for name, program in self.plan.programs.items():
