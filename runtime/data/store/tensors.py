@@ -14,20 +14,13 @@ import numpy.typing as npt
 
 from ir.command import DataError
 from ir.plan import write_whole
+from runtime.header import Entry, encode
 
 Array = npt.NDArray[Any]
 
 _DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "F64": np.float64}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _MOST_HEADER = 2**24  # bytes
-
-
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tensor in the header of a safetensors file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -62,15 +55,11 @@ def write(path: Path, content: Tensors) -> str:
 
 
 def _header(ordered: list[tuple[str, Array]], facts: Any) -> bytes:
-    header: dict[str, Any] = {"__metadata__": {"facts": json.dumps(facts, sort_keys=True)}}
-    end = 0
+    entries, end = {}, 0
     for name, array in ordered:
         begin, end = end, end + array.nbytes
-        dtype = _NAMES[array.dtype]
-        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (begin, end)}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+        entries[name] = Entry(_NAMES[array.dtype], array.shape, (begin, end))
+    return encode(entries, {"facts": json.dumps(facts, sort_keys=True)})
 
 
 def mapped(path: Path) -> Tensors:
@@ -83,7 +72,7 @@ def mapped(path: Path) -> Tensors:
         header = json.loads(memory[8 : 8 + length].tobytes())
         facts = json.loads(header.pop("__metadata__")["facts"])
         return Tensors(
-            _arrays(msgspec.convert(header, dict[str, _Entry]), memory[8 + length :]), facts
+            _arrays(msgspec.convert(header, dict[str, Entry]), memory[8 + length :]), facts
         )
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
@@ -103,7 +92,7 @@ def file_hash(path: Path) -> str:
     return found.hexdigest()
 
 
-def _arrays(entries: dict[str, _Entry], data: Array) -> dict[str, Array]:
+def _arrays(entries: dict[str, Entry], data: Array) -> dict[str, Array]:
     found, end = {}, 0
     for name, entry in entries.items():
         dtype = np.dtype(_DTYPES[entry.dtype])
