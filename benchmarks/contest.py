@@ -1,7 +1,4 @@
-"""Contestants that take turns, so that a noisy moment hits all.
-
-Those of a step are processes of their own; kernels take turns within one process.
-"""
+"""Contestants that take turns, so that a noisy moment hits all; each is a process of its own."""
 
 import os
 import select
@@ -13,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from ir.command import Error
 
 Turn = Callable[[], object]
-Clock = Callable[[], float]
 
 PAUSE = 0.3
 """Seconds between the turns of processes: threads of the one before must stop spinning."""
@@ -90,14 +86,3 @@ def compete(
     for each in running:
         each.leave()
     return failed
-
-
-def interleaved(turns: Sequence[Turn], repeat: int, clock: Clock) -> list[list[float]]:
-    """Seconds that each of some calls takes, `repeat` times after one that does not count."""
-    spent: list[list[float]] = [[] for _ in turns]
-    for _ in range(repeat + 1):
-        for seconds, turn in zip(spent, turns, strict=True):
-            begin = clock()
-            turn()
-            seconds.append(clock() - begin)
-    return [each[1:] for each in spent]

@@ -10,14 +10,12 @@ to that of the results. Kernels of one convolution take turns. Writes a table as
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from benchmarks.compiled import Kernel, pool
-from benchmarks.contest import interleaved
 from benchmarks.kernels import regions
 from benchmarks.networks import NETS
 from benchmarks.report import Facts, machine, table, write
@@ -27,6 +25,7 @@ from codegen.kernels.cpu.winograd import conv, gradient
 from codegen.kernels.cpu.winograd.choice import candidates, phases
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.targets import cpu
+from codegen.tuning.timing import best
 from ir.command import run
 from ir.eval import run_graph
 from ir.graph import Graph, Node
@@ -82,18 +81,17 @@ def _measured(region: Graph, options: argparse.Namespace) -> list[Facts]:
     found = {
         name: Kernel(region, built, options.threads) for name, built in kernels(region).items()
     }
-    clock = time.thread_time if options.threads == 1 else time.perf_counter
     for kernel in found.values():
         kernel.feed(feeds)
-    spent = interleaved(list(found.values()), options.repeat, clock)
+    spent = best(list(found.values()), options.repeat, options.threads)
     chosen = _chosen(node)
     rows = []
     for (name, kernel), seconds in zip(found.items(), spent, strict=True):
         largest, rms = errors(kernel.value(node), meant)
         row: Facts = {"kernel": name, "op": node.op, "shapes": _title(region)}
         row |= {"largest": largest, "rms": rms, "allowed": ALLOWED[node.op]}
-        row |= {"ms": 1e3 * min(seconds), "gflops": nominal(region) / min(seconds) / 1e9}
-        row |= {"speed": min(spent[0]) / min(seconds)}
+        row |= {"ms": 1e3 * seconds, "gflops": nominal(region) / seconds / 1e9}
+        row |= {"speed": spent[0] / seconds}
         rows.append(row | {"chosen": [mode for mode, tile in chosen.items() if tile == name]})
     return rows
 

@@ -10,13 +10,12 @@ filtering does fewer operations and may pass the first. Writes a table as JSON, 
 import argparse
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.compiled import Kernel, pool
-from benchmarks.contest import Turn, interleaved
+from benchmarks.contest import Turn
 from benchmarks.networks import NETS, network
 from benchmarks.peak import Ceilings, measured
 from benchmarks.peer_ops import covered, peer
@@ -27,6 +26,7 @@ from codegen.layout import layout_of
 from codegen.programs import lower
 from codegen.steps import Call, steps
 from codegen.targets import cpu
+from codegen.tuning.timing import best
 from ir.command import run
 from ir.graph import Graph, Node
 from passes.context import Context
@@ -58,9 +58,7 @@ def _measured(region: Graph, torch: Any, ceilings: Ceilings, options: argparse.N
     theirs = covered(_nodes(region)) if torch else []
     turns: list[Turn] = [kernel(region, options.threads, options.winograd)]
     turns += [peer(torch, theirs)] if theirs else []
-    # Of one thread the time that it had; it is disturbed less by others.
-    clock = time.thread_time if options.threads == 1 else time.perf_counter
-    seconds = [min(each) for each in interleaved(turns, options.repeat, clock)]
+    seconds = best(turns, options.repeat, options.threads)
     flops, size = sum(map(operations, region.nodes)), moved(region)
     arithmetic = flops / ceilings.flops > size / ceilings.bytes
     return {

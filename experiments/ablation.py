@@ -40,9 +40,9 @@ class Ablation:
     top5: float
 
 
-def compare(ablation: Ablation, name: str, description: str | None) -> None:
+def compare(ablation: Ablation, description: str | None) -> None:
     """Do what the command line of an ablation asks for. Raises Error."""
-    options = _options(name, description)
+    options = _options(ablation.feature, description)
     variants = [_variant(side, options) for side in (ablation.one, ablation.other)]
     trials = comparison.trials(variants, options)
     if options.dry_run:

@@ -32,7 +32,7 @@ ABLATION = Ablation(
 
 def main() -> None:
     """Compare the network of two devices with the paper's smaller one of a single device."""
-    compare(ABLATION, "devices", main.__doc__)
+    compare(ABLATION, main.__doc__)
 
 
 if __name__ == "__main__":

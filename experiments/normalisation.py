@@ -29,7 +29,7 @@ ABLATION = Ablation(
 
 def main() -> None:
     """Compare the network with response normalisation with the same one without."""
-    compare(ABLATION, "normalisation", main.__doc__)
+    compare(ABLATION, main.__doc__)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ ABLATION = Ablation(
 
 def main() -> None:
     """Compare windows of 3 pixels at every second one with windows of 2."""
-    compare(ABLATION, "pooling", main.__doc__)
+    compare(ABLATION, main.__doc__)
 
 
 if __name__ == "__main__":

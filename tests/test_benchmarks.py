@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import contestants, flips, report, step
 from benchmarks.compiled import Kernel, pool
-from benchmarks.contest import Contestant, compete, interleaved
+from benchmarks.contest import Contestant, compete
 from benchmarks.errors import convolutions, errors
 from benchmarks.kernels import regions
 from benchmarks.networks import NETS, images, layers, network
@@ -22,6 +22,7 @@ from benchmarks.training import verdict
 from benchmarks.work import nominal, operations
 from codegen.kernels import build
 from codegen.targets import cpu
+from codegen.tuning.timing import interleaved
 from ir.command import Error
 from ir.eval import run_graph
 from ir.graph import Graph, Node

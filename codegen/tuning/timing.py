@@ -71,10 +71,17 @@ def _memory(size: int, node: Node) -> Bytes:
 def best(turns: Sequence[Turn], repeat: int, threads: int) -> list[float]:
     """Least seconds of each, who take turns; of one thread the time that it had."""
     clock = thread_time if threads == 1 else perf_counter
+    return [min(each) for each in interleaved(turns, repeat, clock)]
+
+
+def interleaved(
+    turns: Sequence[Turn], repeat: int, clock: Callable[[], float]
+) -> list[list[float]]:
+    """Seconds that each of some calls takes, `repeat` times after one that does not count."""
     spent: list[list[float]] = [[] for _ in turns]
     for _ in range(repeat + 1):
         for seconds, turn in zip(spent, turns, strict=True):
             begin = clock()
             turn()
             seconds.append(clock() - begin)
-    return [min(each[1:]) for each in spent]
+    return [each[1:] for each in spent]

@@ -7,6 +7,7 @@ from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, Taps
 from codegen.kernels.cpu.correlation import At, Correlation, Depth, Step
+from codegen.kernels.cpu.tile import places
 from codegen.kernels.cpu.writer import LANES
 from codegen.loops import Expr
 
@@ -23,14 +24,8 @@ class Conv(Correlation):
         first, (channel,) = at.group * self.rows + at.first, depth
         # No tile crosses a block of 16 maps: one address serves all.
         aligned = self.rows % self.tile[0] == 0 and LANES % self.tile[0] == 0
-        places = [
-            (first // LANES, first % LANES + m)
-            if aligned
-            else ((first + m) // LANES, (first + m) % LANES)
-            for m in range(at.rows)
-        ]
-        weights = self.w.buffers[self.weights]
-        return [weights[block, channel, r, s, lane] for block, lane in places]
+        weights, maps = self.w.buffers[self.weights], places(first, at.rows, within=aligned)
+        return [weights[block, channel, r, s, lane] for block, lane in maps]
 
     @contextmanager
     def reduction(self, group: Expr, taps: Taps) -> Iterator[Step]:

@@ -62,6 +62,15 @@ def best_shape(accumulators: int, rows: int, columns: int) -> tuple[int, int]:
     return max(shapes, key=work_per_load)
 
 
+def places(first: Expr, rows: int, *, within: bool) -> list[tuple[Expr, Expr]]:
+    """Block and lane of adjacent elements of axis 0; all lie `within` a block, or they may not.
+
+    Within one, a single address serves all.
+    """
+    starts = [(first, m) if within else (first + m, 0) for m in range(rows)]
+    return [(start // LANES, start % LANES + m) for start, m in starts]
+
+
 VECTOR = tirx.Ramp(0, 1, LANES)
 """All lanes at once, as the last index of an array."""
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from tvm import tirx
 
+from codegen.kernels.cpu.tile import places
 from codegen.kernels.cpu.winograd.band import At
 from codegen.kernels.cpu.winograd.correlation import Correlation
 from codegen.kernels.cpu.writer import LANES
@@ -25,9 +26,8 @@ class Conv(Correlation):
 
     def scalars(self, weights: Scratch, at: At, depth: tuple[Expr, Expr]) -> list[Expr]:
         first = at.band.group * self.maps + at.first
-        maps = [(first, m) if LANES % self.rows == 0 else (first + m, 0) for m in range(self.rows)]
-        # No tile crosses a block of 16 maps where it divides one: one address serves all.
-        return [weights[at.panel, k // LANES, depth[1], k % LANES + m] for k, m in maps]
+        maps = places(first, self.rows, within=LANES % self.rows == 0)
+        return [weights[at.panel, block, depth[1], lane] for block, lane in maps]
 
 
 class ConvDx(Correlation):
