@@ -7,6 +7,8 @@ RUN := run
 PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 # Tests of one file stay together: they share what was compiled for them.
 SHARED := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Those that build for CPUs in the mode of the tests, which --exact changes (tests/mode.py).
+BY_MODE = $(shell grep -lE '\b(host|built|kept)\((devices.*)?\)|\bmode\.' tests/test_*.py)
 EDITABLE := --no-build-isolation --editable
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --fork-strategy fewest \
     --custom-compile-command "make lock"
@@ -35,8 +37,9 @@ train: setup  ## compile the paper's net for two devices and train it for about 
 test: setup lint types  ## lint, types and the tests, sampling the large families of cases
 	$(BIN)/pytest $(SHARED)
 
-test-all: setup lint types  ## the same with every case
+test-all: setup lint types  ## the same with every case, then without minimal filtering
 	$(BIN)/pytest $(SHARED) --full
+	$(BIN)/pytest $(SHARED) --exact $(BY_MODE)
 
 test-torch: .venv/torch  ## the comparisons with PyTorch, which is installed for them
 	$(BIN)/pytest -m torch

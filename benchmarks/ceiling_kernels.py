@@ -9,8 +9,9 @@ from typing import Any
 
 from tvm import ir, tirx
 
-from benchmarks.compiled import compiled
 from codegen.loops import Loops
+from codegen.targets import cpu
+from codegen.tuning.timing import compiled
 
 LANES, STREAMS = 16, 8
 """Floats of a vector; vectors that are on their way at a time."""
@@ -28,7 +29,7 @@ def ceiling(body: Body, *options: int) -> Callable[..., object]:
     with loops.parallel(threads) as thread:
         body(loops, memory, loops.let(thread * floats), floats, rounds, *options)
     function = loops.function([threads, pointer, floats, rounds], device=1, noalias=True)
-    kernel: Callable[..., object] = compiled(function)
+    kernel: Callable[..., object] = compiled(function, cpu())
     return kernel
 
 

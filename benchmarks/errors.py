@@ -2,9 +2,10 @@
 
 Each convolution of a network, its data gradient and its weight gradient run directly and with tiles
 of every size F(m x n, r x s): m x n results of r x s taps at a time, those that --winograd mild and
-fast choose among them. Errors are those of one run on normal random numbers against the oracle
-in float64: the largest, relative to the largest result, and the root of the mean square, relative
-to that of the results. Kernels of one convolution take turns. Writes a table as JSON, too.
+fast choose among them. Tiles are chosen by their growth, a forecast of errors. Errors
+are those of one run on normal random numbers against the oracle in float64: the largest, relative
+to the largest result, and the root of the mean square, relative to that of the results. Kernels of
+one convolution take turns. Writes a table as JSON, too.
 """
 
 import argparse
@@ -15,17 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compiled import Kernel, pool
 from benchmarks.kernels import regions
 from benchmarks.networks import NETS
 from benchmarks.report import Facts, machine, table, write
 from benchmarks.work import nominal
 from codegen.kernels import build
 from codegen.kernels.cpu.winograd import conv, gradient
-from codegen.kernels.cpu.winograd.choice import candidates, phases
+from codegen.kernels.cpu.winograd.choice import candidates, growth, phases
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.targets import cpu
-from codegen.tuning.timing import best
+from codegen.tuning.timing import Bench, best, pool
 from ir.command import run
 from ir.eval import run_graph
 from ir.graph import Graph, Node
@@ -36,7 +36,10 @@ DIRECTIONS = ("conv", "conv_dx", "conv_dw")
 ALLOWED = {"conv": 2e-5, "conv_dx": 2e-5, "conv_dw": 1e-4}
 """The largest error that the default may make."""
 DIRECT = "direct"
-HEADER = ("kernel", "largest error", "allowed", "rms error", "ms", "GFLOP/s", "speed", "chosen by")
+HEADER = (
+    *("kernel", "growth", "largest error", "allowed", "rms error"),
+    *("ms", "GFLOP/s", "speed", "chosen by"),
+)
 
 
 def main() -> None:
@@ -78,18 +81,18 @@ def _measured(region: Graph, options: argparse.Namespace) -> list[Facts]:
     """A row for each kernel of a convolution, the direct one first."""
     node, feeds = region.outputs[0], _feeds(region)
     meant = run_graph(region, feeds).outputs[node.name]
-    found = {
-        name: Kernel(region, built, options.threads) for name, built in kernels(region).items()
-    }
-    for kernel in found.values():
-        kernel.feed(feeds)
+    bench = Bench(region, cpu(), options.threads)
+    bench.feed(feeds)
+    found = {name: bench.turn(built, cpu()) for name, built in kernels(region).items()}
     spent = best(list(found.values()), options.repeat, options.threads)
-    chosen = _chosen(node)
+    chosen, tiles = _chosen(node), _tiles(node)
     rows = []
     for (name, kernel), seconds in zip(found.items(), spent, strict=True):
-        largest, rms = errors(kernel.value(node), meant)
+        kernel()
+        largest, rms = errors(bench.value(node), meant)
         row: Facts = {"kernel": name, "op": node.op, "shapes": _title(region)}
         row |= {"largest": largest, "rms": rms, "allowed": ALLOWED[node.op]}
+        row |= {"growth": growth(node, tiles[name]) if name in tiles else 1.0}
         row |= {"ms": 1e3 * seconds, "gflops": nominal(region) / seconds / 1e9}
         row |= {"speed": spent[0] / seconds}
         rows.append(row | {"chosen": [mode for mode, tile in chosen.items() if tile == name]})
@@ -163,10 +166,11 @@ def _title(region: Graph) -> str:
 def _line(row: Facts) -> list[str]:
     chosen: Any = row["chosen"]
     name = f"{row['shapes']}: {row['kernel']}"
-    numbers = f"{row['largest']:.1e} {row['allowed']:.0e} {row['rms']:.1e} {row['ms']:.1f}"
+    errors = f"{row['growth']:.0f} {row['largest']:.1e} {row['allowed']:.0e} {row['rms']:.1e}"
     return [
         name,
-        *numbers.split(),
+        *errors.split(),
+        f"{row['ms']:.1f}",
         f"{row['gflops']:.0f}",
         f"{row['speed']:.2f}",
         ", ".join(chosen),

@@ -1,11 +1,16 @@
 """One training step of two plans of a network from one state, taken apart.
 
-Rounding changes gradients by little, unless it moves a unit across the edge of a ReLU, or another
-pixel to the top of a window: then whole paths are open in one plan and closed in the other.
+Rounding changes gradients by little, unless it moves a unit across the edge of a ReLU, or other
+pixels to the top of a window: then whole paths are open in one plan and closed in the other. Where
+the input is flat, units are exactly zero and pixels exactly alike, and any rounding decides.
+
+That this is all is shown by a third step: of the second plan, but its ReLUs and pools look at what
+the first plan computed. Then gradients differ by rounding alone.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,39 +35,56 @@ from runtime.options import parse
 from runtime.trainer import Trainer
 
 PROGRAM = "train"
-Masks = dict[str, npt.NDArray[np.bool_]]
-"""By the op and the value that it looks at: what it lets through [..., units]."""
+Mask = npt.NDArray[np.bool_]
+"""What a ReLU or a pool lets through [taps, units]."""
+Values = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step: masks by the op and the value that it looks at, what decided them, by parameter
+    what was added to the velocity."""
+
+    masks: Mapping[str, Mask]
+    deciders: Values
+    gradients: Values
 
 
 def compared(one: Path, other: Path, state: Path, data: str) -> tuple[list[Facts], list[Facts]]:
     """What a step of either plan takes from a checkpoint on: flipped units, and gradients apart.
 
-    Gradients are compared by what they add to the velocities, the last layer first.
+    Gradients are compared by what they add to the velocities, the last layer first; `alike` are
+    their differences where both plans let the same through.
     """
-    (masks, ours), (others, theirs) = (_taken(plan, state, data) for plan in (one, other))
+    ours, theirs = (taken(plan, state, data, {}) for plan in (one, other))
+    forced = taken(other, state, data, ours.deciders)
     flips: list[Facts] = [
-        {"of": name, "units": mask[0].size, "flipped": flipped(mask, others[name])}
-        for name, mask in masks.items()
+        {"of": name, **counted(mask, theirs.masks[name])} for name, mask in ours.masks.items()
     ]
-    apart = {name: errors(theirs[name], ours[name].astype(np.float64)) for name in ours}
-    gradients: list[Facts] = [
-        {"name": name, "largest": largest, "rms": rms}
-        for name, (largest, rms) in reversed(apart.items())
-    ]
+    gradients: list[Facts] = []
+    for name, gradient in reversed(list(ours.gradients.items())):
+        meant = gradient.astype(np.float64)
+        largest, rms = errors(theirs.gradients[name], meant)
+        alike = errors(forced.gradients[name], meant)[0]
+        gradients.append({"name": name, "largest": largest, "rms": rms, "alike": alike})
     return flips, gradients
 
 
-def flipped(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> int:
-    """Units whose masks differ anywhere along axis 0."""
-    return int((one != other).any(axis=0).sum())
+def counted(one: Mask, other: Mask) -> Facts:
+    """Units in all; those whose masks differ; windows that have more maxima in one of both."""
+    return {
+        "units": one[0].size,
+        "flipped": int((one != other).any(axis=0).sum()),
+        "ties": int((one.sum(axis=0) != other.sum(axis=0)).sum()) if len(one) > 1 else 0,
+    }
 
 
-def _taken(plan: Path, state: Path, data: str) -> tuple[Masks, Mapping[str, Array]]:
-    """The masks of a step, and by parameter what it added to the velocity."""
+def taken(plan: Path, state: Path, data: str, given: Values) -> Taken:
+    """A step of a plan from a checkpoint on; masks follow from the values `given`, if any."""
     job = Job(parse(None, [str(plan), "--data", data]))
     with open_executor(job.plan, folder(plan)) as executor:
         start = checkpoint.load(state, executor.states)
-        watched = _Watched(executor, read(str(folder(plan) / f"{PROGRAM}.ir")))
+        watched = _Watched(executor, read(str(folder(plan) / f"{PROGRAM}.ir")), given)
         training = job.training(start.seed)
         trainer = Trainer(executor, job.schedule, training, None, start.seed, run=watched.run)
         before = _velocities(executor)
@@ -70,7 +92,8 @@ def _taken(plan: Path, state: Path, data: str) -> tuple[Masks, Mapping[str, Arra
             trainer.start(start.step, batches)
         keep = job.recipe.momentum
         after = _velocities(executor)
-        return watched.masks, {name: after[name] - keep * before[name] for name in after}
+        added = {name: after[name] - keep * before[name] for name in after}
+        return Taken(watched.masks, watched.deciders, added)
 
 
 def _velocities(executor: Executor) -> dict[str, Array]:
@@ -82,9 +105,10 @@ def _velocities(executor: Executor) -> dict[str, Array]:
 class _Watched:
     """Runs the training program step by step, and keeps what ReLUs and pools let through."""
 
-    def __init__(self, executor: Executor, graph: Graph) -> None:
-        self.masks: Masks = {}
-        self._executor, self._graph = executor, graph
+    def __init__(self, executor: Executor, graph: Graph, given: Values) -> None:
+        self.masks: dict[str, Mask] = {}
+        self.deciders: dict[str, Array] = {}
+        self._executor, self._graph, self._given = executor, graph, given
         self._replay = Replay(executor, PROGRAM, graph)
 
     def run(self, program: str, watch: Watch | None = None) -> Outputs:
@@ -99,7 +123,7 @@ class _Watched:
         outputs = {tensor.name: executor.read(tensor) for tensor in record.outputs}
         return lambda: outputs
 
-    def _seen(self, call: Call) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    def _seen(self, call: Call) -> Iterator[tuple[str, Mask]]:
         """The masks of a region that is about to run."""
         region = call.region.graph
         given = dict(zip(region.leaves("input", "state"), call.region.arguments, strict=False))
@@ -112,18 +136,24 @@ class _Watched:
     def _value(self, node: Node, region: Graph, given: Mapping[Node, Node]) -> Array:
         """An operand of a region, or what the region computes from its operands."""
         needed = ancestors([node])
-        feeds = {x.name: self._replay.value(given[x]) for x in needed if x in given}
+        feeds = {x.name: self._decided(given[x]) for x in needed if x in given}
         nodes = [each for each in region.nodes if each in needed]
         graph = region.replace(nodes=nodes, outputs=[node], updates=())
         return run_graph(graph, feeds, np.float32).outputs[node.name]
 
+    def _decided(self, node: Node) -> Array:
+        """A value of the program, after what is given took its place."""
+        if node.name in self._given:
+            self._replay.store(node, self._given[node.name])
+        return self.deciders.setdefault(node.name, self._replay.value(node))
 
-def _positive(node: Node, y: Array) -> npt.NDArray[np.bool_]:
+
+def _positive(node: Node, y: Array) -> Mask:
     return (y > 0)[None]
 
 
-def _largest(node: Node, x: Array) -> npt.NDArray[np.bool_]:
-    """For each tap, the windows in which it meets a maximum."""
+def _largest(node: Node, x: Array) -> Mask:
+    """For each tap, the windows in which it meets a maximum that gets the gradient."""
     attrs: dict[str, tuple[int, ...]] = {
         key: node.attrs[key]  # type: ignore[misc]
         for key in ("window", "stride", "pad")
@@ -131,7 +161,8 @@ def _largest(node: Node, x: Array) -> npt.NDArray[np.bool_]:
     y = max_pool(x, **attrs, ties="all")
     around = padded(x, attrs["pad"], -np.inf)
     views = taps(around, attrs["window"], attrs["stride"], y.shape[2:])
-    return np.stack([view == y for _, _, view in views])
+    found = np.stack([view == y for _, _, view in views])
+    return found if node.attrs["ties"] == "all" else found & (found.cumsum(axis=0) == 1)
 
 
 MASKS = {"relu_dx": _positive, "max_pool_dx": _largest}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import inf
 
 from benchmarks.ceiling_kernels import BODIES, LANES, STREAMS, ceiling, multiply_add
-from benchmarks.compiled import pool
 from benchmarks.report import Facts, caches, machine, table, write
 from codegen.targets import cpu
+from codegen.tuning.timing import pool
 from ir.command import run
 from runtime.cpu.memory import allocate, pointer
 

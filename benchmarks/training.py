@@ -4,8 +4,9 @@ AlexNet, narrowed to end in minutes, learns scikit-learn's digits, exactly and b
 same seeds. The two final losses of a seed may differ by no more than those of the seeds do among
 each other. Where gradients differ by more than rounding, units are to blame that round to the other
 side: one step of both plans from one state is taken apart, and counted for every ReLU are the units
-that one plan passes and the other does not, for every pool the windows with other maxima. Writes
-both tables as JSON, too.
+that one plan passes and the other does not, for every pool the windows with other maxima, and with
+more or fewer of them. `alike` shows what remains where both plans let the same through. Writes both
+tables as JSON, too.
 """
 
 import argparse
@@ -110,10 +111,12 @@ def _print_losses(rows: Sequence[Facts], verdicts: dict[str, Facts]) -> None:
 
 
 def _print_flips(flips: Sequence[Facts], gradients: Sequence[Facts]) -> None:
-    lines = [[str(f["of"]), f"{f['units']:,}", f"{f['flipped']:,}"] for f in flips]
-    print("\n" + table(["masks in the backward pass", "units", "flipped"], lines))
-    lines = [[str(g["name"]), f"{g['largest']:.1e}", f"{g['rms']:.1e}"] for g in gradients]
-    print("\n" + table(["change of", "largest difference", "rms difference"], lines))
+    counts, apart = ("units", "flipped", "ties"), ("largest", "rms", "alike")
+    lines = [[str(each["of"]), *(f"{each[key]:,}" for key in counts)] for each in flips]
+    print("\n" + table(["masks in the backward pass", "units", "flipped", "broken ties"], lines))
+    lines = [[str(each["name"]), *(f"{each[key]:.1e}" for key in apart)] for each in gradients]
+    header = ["change of", "largest difference", "rms", "largest where masks are alike"]
+    print("\n" + table(header, lines))
 
 
 def _options() -> argparse.Namespace:

@@ -1,9 +1,8 @@
 """How much a kernel has to do at least: operations by definition, and bytes of its arguments."""
 
-from collections.abc import Iterator
 from math import prod
-from typing import Any
 
+from codegen.kernels.axis import Forward, axes
 from codegen.layout import layout_of
 from ir.cost import flops
 from ir.graph import Graph, Node
@@ -39,18 +38,9 @@ def moved(region: Graph) -> int:
 
 def _inside(node: Node) -> float:
     """The share of (position, tap) pairs in which the tap meets a pixel."""
-    attrs: Any = node.attrs
     image, window, result = (type.shape[-2:] for type in _forward(node))
-    starts = attrs["pad"][0], attrs["pad"][2]
-    axes = zip(image, window, result, attrs["stride"], starts, strict=True)
-    return prod(sum(_met(*axis)) / (axis[1] * axis[2]) for axis in axes)
-
-
-def _met(size: int, window: int, count: int, stride: int, before: int) -> Iterator[int]:
-    """At each position, the taps that meet a pixel."""
-    for place in range(count):
-        first = place * stride - before
-        yield max(0, min(size, first + window) - max(0, first))
+    along = axes(Forward, node, result, image, window)
+    return prod(axis.met / (axis.window * axis.results) for axis in along)
 
 
 def _forward(node: Node) -> tuple[TensorType, TensorType, TensorType]:

@@ -54,13 +54,9 @@ def _measured(target: "Target") -> "tuple[Target, Speeds | None]":
     """The target with the sizes that were measured for it, and its speeds. Raises Error."""
     # They import the compiler, which takes a second.
     from codegen.targets import Cpu
-    from codegen.tuning import records
+    from codegen.tuning.records import measured
 
-    if not isinstance(target, Cpu):
-        return target, None
-
-    known = records.load(target, default_folder())
-    return records.applied(target, known), known.speeds
+    return measured(target) if isinstance(target, Cpu) else (target, None)
 
 
 def _watch(folder: str | None) -> Watch:
@@ -84,20 +80,7 @@ def parse(description: str | None, arguments: Sequence[str] | None = None) -> ar
     add("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
     add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, too")
     add("--dump", metavar="DIR", help="write what every pass made")
-    accuracy = parser.add_mutually_exclusive_group()
-    accuracy.add_argument(
-        "--winograd",
-        choices=("mild", "fast"),
-        default="fast",
-        help="convolutions by minimal filtering: errors of 1e-5 (mild) or 2e-5 (fast, default)",
-    )
-    accuracy.add_argument(
-        "--exact",
-        dest="winograd",
-        action="store_const",
-        const="none",
-        help="no kernels that trade accuracy for speed",
-    )
+    devices.add_accuracy(parser)
     add("--no-cache", action="store_true", help="compile every kernel afresh")
     add("--mcpu", metavar="NAME", default="", help="LLVM's processor name (default: this one's)")
     return parser.parse_args(arguments)

@@ -1,6 +1,7 @@
 """Which devices a build is for, and the machine code that they run."""
 
 import re
+from argparse import ArgumentParser
 from collections.abc import Callable
 from ctypes import CDLL
 from pathlib import Path
@@ -96,6 +97,19 @@ def target(kind: str, *, arch: str | None, mcpu: str, winograd: str) -> "Target"
     if mcpu:
         raise Error("--mcpu: is for CPUs, and this build is for GPUs; expected --arch")
     return cuda(_arches(arch), winograd=winograd)
+
+
+def add_accuracy(parser: ArgumentParser) -> None:
+    """The options of a command that say how far convolutions trade accuracy for speed."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--winograd",
+        choices=("none", "mild", "fast"),
+        default="fast",
+        help="convolutions by minimal filtering: errors of 1e-5 (mild) or 2e-5 (fast, default)",
+    )
+    exact = "no kernels that trade accuracy for speed, as --winograd none"
+    group.add_argument("--exact", dest="winograd", action="store_const", const="none", help=exact)
 
 
 def _arches(text: str | None) -> tuple[str, ...]:

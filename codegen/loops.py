@@ -66,6 +66,12 @@ class Loops:
         """buffer[indices] = value"""
         self._add(tirx.BufferStore(buffer, value, list(indices)))
 
+    def prefetch(self, element: Expr, *, write: bool = False) -> None:
+        """Have the cache line of an array's element at hand soon, to read or to write it."""
+        options = [tirx.const(each, "int32") for each in (write, 3, 1)]
+        address = tirx.address_of(element)
+        self._add(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, *options)))
+
     @contextmanager
     def serial(self, extent: Expr, begin: Expr = 0) -> Iterator[Any]:
         """for i in range(begin, begin + extent)"""

@@ -7,7 +7,7 @@ from ir.graph import Graph, Node
 from ir.op import Array
 from runtime import binding
 from runtime.executor import Executor
-from runtime.memory import DTYPES, Bytes
+from runtime.memory import DTYPES, Bytes, as_bytes
 from runtime.packing import pack, unpack
 
 CHUNK = 1 << 24
@@ -51,6 +51,12 @@ class Replay:
         """A copy of a value."""
         elements = self.stored(node).view(DTYPES[node.type.dtype.value])
         return unpack(elements, self.layout.record(node.type)).reshape(node.type.shape)
+
+    def store(self, node: Node, value: Array) -> None:
+        """Put another value in the place of one."""
+        assert node.device is not None
+        packed = as_bytes(pack(value, self.layout.record(node.type)))
+        self._executor.memories[node.device.index].write(self._offsets[node], packed)
 
     def padding_is_zero(self, node: Node) -> bool:
         """Whether a value is followed by zeros in its last block of lanes."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from codegen.cache import default_folder
+from codegen.devices import add_accuracy
 from codegen.programs import lower
 from codegen.steps import Call, steps
 from codegen.targets import Cpu, cpu
@@ -33,7 +34,7 @@ from passes.dump import quiet
 def main() -> None:
     """Measure which sizes suit this machine's kernels, and how fast it is; keep it as JSON."""
     options = _options(main.__doc__)
-    timing.prepare(options.threads)
+    timing.pool(options.threads)
     target = cpu(winograd=options.winograd)
     path = options.out or default_folder() / records.file_name(target)
     speeds = ceilings(target, options.threads)
@@ -126,7 +127,7 @@ def _options(description: str | None) -> argparse.Namespace:
     add("file", nargs="?", help="a plan, or IR text as FILE.ir or - (default: ceilings only)")
     add("--devices", type=positive, default=2, metavar="N", help="that IR text is split for (2)")
     add("--only", default="", metavar="OP", help="regions that begin so, such as conv_dw")
-    add("--winograd", choices=("none", "mild", "fast"), default="fast", help="as for a build")
+    add_accuracy(parser)
     add("--repeat", type=positive, default=5, metavar="N", help="calls of each kernel (5)")
     add("--threads", type=positive, default=cores, metavar="N", help="default: one per core")
     add("-o", dest="out", type=Path, metavar="FILE", help="instead of the user's own record")

@@ -6,6 +6,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from tests import mode
 from tests.commands import ROOT, Finished
 from tests.plans import new_folder
 
@@ -16,12 +17,18 @@ TWO, ONE = "cpu:0,cpu:1", "cpu:0"
 
 
 @lru_cache
-def built(network: tuple[str, ...] = SMALL, devices: str = TWO) -> Path:
-    """The folder where `frontend.alexnet | codegen.build` was run, with `network.ir` kept."""
+def built(
+    network: tuple[str, ...] = SMALL, devices: str = TWO, options: tuple[str, ...] | None = None
+) -> Path:
+    """The folder where `frontend.alexnet | codegen.build` was run, with `network.ir` kept.
+
+    `options` of the build are those of the tests' mode unless told.
+    """
     folder = new_folder()
     text = finished("frontend.alexnet", *network, cwd=folder).out
     (folder / "network.ir").write_text(text)
-    finished("codegen.build", "--devices", devices, given=text, cwd=folder)
+    words = ("--devices", devices, *(mode.options() if options is None else options))
+    finished("codegen.build", *words, given=text, cwd=folder)
     return folder
 
 

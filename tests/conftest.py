@@ -1,9 +1,12 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import mode
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every case, where a sample would do")
+    parser.addoption("--exact", action="store_true", help="CPU kernels without minimal filtering")
     parser.addoption("--plans", metavar="FOLDER", help="what tests.gpu.build made")
     parser.addoption("--seconds", type=float, help="begin no test on a GPU after that long")
 
@@ -21,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ],
     )
     settings.register_profile("full", settings.get_profile("sample"))
+    mode.choose(exact=config.getoption("exact"))
     settings.load_profile("full" if config.getoption("full") else "sample")
 
 

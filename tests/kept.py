@@ -3,6 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
+from tests import mode
 from tests.built import TWO, built, finished
 from tests.plans import new_folder
 
@@ -14,5 +15,6 @@ KEPT = "crop,conv1,conv1.biased,norm1,features,relu6,drop6"
 def kept() -> Path:
     """The folder of the small network's plan, built to keep these values."""
     folder, text = new_folder(), (built() / "network.ir").read_text("utf-8")
-    finished("codegen.build", "--devices", TWO, "--keep", KEPT, cwd=folder, given=text)
+    words = ("--devices", TWO, "--keep", KEPT, *mode.options())
+    finished("codegen.build", *words, cwd=folder, given=text)
     return folder

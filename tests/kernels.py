@@ -23,6 +23,7 @@ from ir.graph import Graph, Node
 from ir.op import Array
 from ir.ops import apply
 from ir.type import TensorType
+from tests import mode
 from tests.op_cases import Case
 from tests.operands import GUARD, aligned, memory, results
 
@@ -37,9 +38,9 @@ def as_region(graph: Graph) -> Region:
 
 
 @cache
-def host() -> Cpu:
-    """This machine."""
-    return cpu()
+def host(mcpu: str = "", mtriple: str = "") -> Cpu:
+    """This machine, or another processor by LLVM's names, in the mode of the tests."""
+    return cpu(mcpu, mtriple, winograd=mode.winograd())
 
 
 EMULATED = Cuda(winograd="none", arches=("sm_80",), compiler="emulator")

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import contestants, flips, report, step
-from benchmarks.compiled import Kernel, pool
+from benchmarks import contestants, report, step
 from benchmarks.contest import Contestant, compete
 from benchmarks.errors import convolutions, errors
 from benchmarks.kernels import regions
@@ -20,9 +19,8 @@ from benchmarks.peak import Ceilings, bandwidth, multiply_adds
 from benchmarks.peers import torch_network
 from benchmarks.training import verdict
 from benchmarks.work import nominal, operations
-from codegen.kernels import build
 from codegen.targets import cpu
-from codegen.tuning.timing import interleaved
+from codegen.tuning.timing import Bench, interleaved, pool
 from ir.command import Error
 from ir.eval import run_graph
 from ir.graph import Graph, Node
@@ -103,33 +101,6 @@ def test_errors_are_relative(seed: int, scale: float) -> None:
     assert one == pytest.approx(other)
     assert errors(meant, meant) == (0, 0)
     assert one[0] == pytest.approx(0.01 * np.abs(noise).max() / np.abs(meant).max())
-
-
-def pooled(x: Any) -> Any:
-    leaf = apply("input", name="x", type=TensorType(x.shape, F32))
-    geometry: dict[str, Any] = {"window": (3, 3), "stride": (2, 2), "pad": (0, 1, 0, 1)}
-    y = apply("max_pool", leaf, name="y", **geometry)
-    dy = apply("input", name="dy", type=y.type)
-    node = apply("max_pool_dx", leaf, dy, name="dx", **geometry)
-    return flips.MASKS["max_pool_dx"](node, x)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(0, 5))
-def test_flips_are_the_windows_with_another_maximum(seed: int, row: int, column: int) -> None:
-    x = np.random.default_rng(seed).permutation(36).reshape(1, 1, 6, 6).astype(np.float64)
-    before = pooled(x)
-    assert flips.flipped(before, pooled(2 * x + 1)) == 0
-    raised = x.copy()
-    raised[0, 0, row, column] += 100
-    windows = [
-        (i, j)
-        for i in range(before.shape[-2])
-        for j in range(before.shape[-1])
-        if 0 <= row - 2 * i < 3
-        and 0 <= column - 2 * j < 3
-        and x[0, 0, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max() > x[0, 0, row, column]
-    ]
-    assert flips.flipped(before, pooled(raised)) == len(windows)
 
 
 # ------------------------------------------------------------------------------- peers
@@ -225,16 +196,16 @@ def test_kernels_take_turns() -> None:
 def test_a_kernel_does_what_its_region_means() -> None:
     pool(2)
     region = next(convolutions("alexnet", 2, "conv_dw"))
-    kernel = Kernel(region, build(region, cpu(winograd="none")), threads=2)
+    bench = Bench(region, cpu(winograd="none"), threads=2)
     random = np.random.default_rng(0)
     feeds = {
         leaf.name: random.standard_normal(leaf.type.shape, np.float32)
         for leaf in region.leaves("input")
     }
-    kernel.feed(feeds)
-    kernel()
+    bench.feed(feeds)
+    bench.kernel(cpu(winograd="none")).call()
     (node,) = region.outputs
-    assert errors(kernel.value(node), run_graph(region, feeds).outputs[node.name])[0] < 1e-5
+    assert errors(bench.value(node), run_graph(region, feeds).outputs[node.name])[0] < 1e-5
 
 
 def test_every_kernel_of_a_step_is_measured() -> None:

@@ -31,6 +31,7 @@ from ir.text import parse
 from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
 from runtime.devices import open_executor
+from tests import mode
 from tests.commands import assert_refused, python
 from tests.counts import cases
 from tests.graphs import networks
@@ -107,7 +108,8 @@ def forking(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         (tmp_path / "network.ir").write_text(text)
         path = tmp_path / out
         devices = [] if "--devices" in options else ["--devices", "cpu:0,cpu:1"]
-        arguments = [str(tmp_path / "network.ir"), "-o", str(path), *devices, *options]
+        words = [*devices, *mode.options(), *options]
+        arguments = [str(tmp_path / "network.ir"), "-o", str(path), *words]
         monkeypatch.setattr(sys, "argv", ["build", *arguments])
         build.main()
         return plans.read(path)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codegen.kernels import build
-from codegen.targets import Target, cpu
+from codegen.targets import Target
 from ir.command import Error
 from ir.eval import run_graph
 from ir.graph import Graph, Node, Pair
@@ -194,14 +194,14 @@ def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None
     rng = Random(seed)
     node = large(op, rng)
     graph = with_epilogue(node, node.inputs, rng)
-    check(graph, random_values(graph, rng), cpu(mcpu))
+    check(graph, random_values(graph, rng), host(mcpu))
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_other_architectures_get_their_vector_instructions(op: str) -> None:
     node = large(op, Random(0))
     graph = with_epilogue(node, node.inputs, Random(0))
-    kernel = Kernel(graph, cpu("neoverse-v1", "aarch64-linux-gnu"))
+    kernel = Kernel(graph, host("neoverse-v1", "aarch64-linux-gnu"))
     assert "fmla\t" in kernel.assembly
 
 

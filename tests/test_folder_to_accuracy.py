@@ -15,6 +15,7 @@ from frontend.dsl import Model
 from frontend.layers import classify, conv, dense, flatten, images, max_pool, relu
 from ir.printer import print_graph
 from runtime.data.store import manifest
+from tests import mode
 from tests.built import ONE, finished
 from tests.photographs import encoded, photographs
 
@@ -65,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photo_folder(place / "photos")
     (place / "small.ir").write_text(network(), "utf-8")
     finished("runtime.data.prepare", "photos", "store", "--size", str(STORED), cwd=place)
-    finished("codegen.build", "small.ir", "--devices", ONE, cwd=place)
+    finished("codegen.build", "small.ir", "--devices", ONE, *mode.options(), cwd=place)
     return place
 
 

@@ -98,6 +98,18 @@ def test_powers_by_roots(kind: str, exponent: float) -> None:
     assert_within(4, found, x.astype(np.float64) ** exponent)
 
 
+@pytest.mark.parametrize("exponent", [-0.25, -0.5, -0.75, -1.25, -1.75])
+@TARGETS
+def test_negative_powers_by_one_root(kind: str, exponent: float) -> None:
+    """As far as results are no denormals, which not every device has."""
+    x = spread_over_exponents()
+    with np.errstate(divide="ignore", over="ignore"):
+        exact = x.astype(np.float64) ** exponent
+    usual = (exact == 0) | np.isnan(exact) | (exact >= 2.0**-126)
+    found = evaluate(lambda w, lane: math.power(w, lane, exponent), x, kind)
+    assert_within(12 if exponent < -1 else 4.5, found[usual], exact[usual])
+
+
 @pytest.mark.parametrize("exponent", [0.3, 0.6, -0.9, 2.5])
 @TARGETS
 def test_other_powers(kind: str, exponent: float) -> None:

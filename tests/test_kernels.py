@@ -1,11 +1,9 @@
 """Kernels without a contraction equal the oracle, for any shape, region and thread count."""
 
 import re
-import sys
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from codegen.region import extract
+from codegen.targets import Cpu
 from ir.command import Error
 from ir.eval import run_graph
 from ir.graph import Graph, Node
@@ -25,7 +24,7 @@ from passes.regions import Regions
 from tests.closeness import assert_close
 from tests.counts import cases
 from tests.graphs import SEEDS, networks
-from tests.kernels import Kernel, with_batch
+from tests.kernels import Kernel, host, with_batch
 from tests.op_cases import Case, draw_case
 from tests.operands import random_values
 from tests.region_cases import draw_region
@@ -109,8 +108,7 @@ def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
     rng = Random(seed)
     found = regions_of(graph, devices)
     for region in rng.sample(found, min(3, len(found))):
-        with small_bands(rng.random() < 0.5):
-            kernel = Kernel(region)
+        kernel = Kernel(region, banded(rng.random() < 0.5))
         check(kernel, random_values(region, rng), 32 * BOUND)
 
 
@@ -134,8 +132,7 @@ def test_bands_of_rows(seed: int, batch: int) -> None:
     """Images so large that a block is cut into rows, which overlap."""
     rng = Random(seed)
     graph = norm_and_pool(rng, batch)
-    with small_bands(True):
-        kernel = Kernel(graph)
+    kernel = Kernel(graph, banded(True))
     check(kernel, random_values(graph, rng), 32 * BOUND)
 
 
@@ -145,14 +142,13 @@ def test_any_program_is_a_region(seed: int) -> None:
     rng = Random(seed)
     graph = draw_region(rng)
     assume(graph.results)
-    with small_bands(rng.random() < 0.5):
-        kernel = Kernel(graph)
+    kernel = Kernel(graph, banded(rng.random() < 0.5))
     check(kernel, random_values(graph, rng), 32 * BOUND)
 
 
-def small_bands(small: bool) -> AbstractContextManager[object]:
-    """Cut images into bands of few rows, as only large ones would be."""
-    return patch.object(sys.modules["codegen.kernels.cpu.stages"], "_BAND", 500 if small else 2**17)
+def banded(small: bool) -> Cpu:
+    """This machine; or one whose caches are so small that images are cut into bands of few rows."""
+    return replace(host(), tuning=replace(host().tuning, cached=2000)) if small else host()
 
 
 def norm_and_pool(rng: Random, batch: int) -> Graph:

@@ -28,6 +28,7 @@ from ir.eval import run_graph
 from ir.graph import Graph
 from ir.plan import Work
 from ir.text import parse
+from tests import mode
 from tests.closeness import assert_close
 from tests.counts import cases
 from tests.kernels import Kernel, host
@@ -57,18 +58,17 @@ def conv(images: int = 16, maps: int = 32, side: int = 9, op: str = "conv") -> G
     }}""")
 
 
-def tuned(tuning: Tuning) -> Cpu:
+def tuned(tuning: Tuning, winograd: str = "") -> Cpu:
     """This machine with other sizes for everything."""
-    return dataclasses.replace(host(), tuning=tuning)
+    return dataclasses.replace(host(), tuning=tuning, winograd=winograd or host().winograd)
 
 
 # ------------------------------------------------------------------------------- sizes
 
 tilings = st.sampled_from([None, (0, 0), (2, 2), (4, 2), (3, 5), (4, 4)])
 shapes = st.sampled_from([None, (8, 3), (12, 2), (5, 4), (1, 1), (24, 1)])
-tunings = st.builds(
-    Tuning, st.integers(1, 6), st.integers(1, 2**21), st.integers(1, 2**24), tilings, shapes
-)
+sizes = [st.integers(1, most) for most in (6, 2**21, 2**24)]
+tunings = st.builds(Tuning, *sizes, tilings, shapes, near=st.integers(1, 2**16))
 
 
 @cases(full=60, sample=6)
@@ -84,6 +84,7 @@ def test_sizes_change_no_result(tuning: Tuning, op: str, images: int, seed: int)
 @given(*[st.integers(4, 2**20)] * 3)
 def test_sizes_by_formula_fit_their_caches(first: int, second: int, shared: int) -> None:
     sizes = by_formula(Caches(first * 1024, second * 1024, shared * 1024))
+    assert sizes.near <= first * 1024
     assert sizes.cached <= second * 1024
     assert sizes.chunk <= max(2 * second, shared) * 1024
 
@@ -122,7 +123,7 @@ def test_a_record_changes_the_keys_of_its_own_class_only() -> None:
 
 def test_a_record_never_chooses_tiles_beyond_the_accuracy_asked_for() -> None:
     (node,) = (n for n in conv().nodes if n.inputs)
-    large = tuned(dataclasses.replace(FORMULA, tile=(5, 5)))
+    large = tuned(dataclasses.replace(FORMULA, tile=(5, 5)), "fast")
     assert phases(node, large) is not None
     assert phases(node, dataclasses.replace(large, winograd="mild")) is None
     assert candidates(node, "none") == []
@@ -223,7 +224,8 @@ def test_the_command_keeps_what_builds_then_use(
     network = tmp_path / "network.ir"
     network.write_text(NETWORK)
     assert measured(built(monkeypatch, capsys, network))[0] == 0
-    monkeypatch.setattr(sys, "argv", ["tune", str(network), "--devices", "1"])
+    words = ["--devices", "1", *mode.options()]
+    monkeypatch.setattr(sys, "argv", ["tune", str(network), *words])
     tune.main()
     kept = records.read(tmp_path / "cache" / records.file_name(host()))
     assert {name.split()[1] for name in kept.tunings} == OPS
@@ -244,8 +246,8 @@ def built(
 ) -> str:
     """What a build prints."""
     capsys.readouterr()
-    out = str(network.parent / "built")
-    monkeypatch.setattr(sys, "argv", ["build", str(network), "--devices", "cpu:0", "-o", out])
+    words = ["--devices", "cpu:0", "-o", str(network.parent / "built"), *mode.options()]
+    monkeypatch.setattr(sys, "argv", ["build", str(network), *words])
     build.main()
     return capsys.readouterr().out
 

@@ -2,53 +2,52 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from random import Random
-from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegen.kernels.axis import Adjoint, Forward, axes
 from codegen.kernels.cpu import linear
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd.choice import PRODUCTS, direct_work, phases, work
-from codegen.kernels.cpu.winograd.conv import Conv, ConvDx
+from codegen.kernels.cpu.winograd.choice import GROWTH, allowed, direct_work, growth, phases, work
 from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import side
-from codegen.kernels.cpu.writer import LANES, Built, Writer
+from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.minimal import POINTS, Matrix, Minimal
-from codegen.targets import Cpu, cpu
+from codegen.targets import cpu
 from frontend.alexnet import alexnet
 from frontend.oneweirdtrick import oneweirdtrick
 from frontend.vgg import vgg
-from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.op import Array
 from ir.ops import apply
-from ir.type import DType, TensorType
-from tests.closeness import assert_close
 from tests.counts import cases
+from tests.filtering import check, draw, input_node, kernel, tiles
 from tests.graphs import SEEDS
-from tests.kernels import Kernel, as_region, host, run_built
+from tests.kernels import as_region, host, run_built
 from tests.operands import aligned
 from tests.test_contractions import random_values, with_epilogue
 
 MOST = max(POINTS)
-TOLERANCE = 2e-5
-"""What is promised of convolutions and data gradients."""
 
 # ---------------------------------------------------------------------------- algebra
 
 
 @pytest.mark.parametrize(
-    ("results", "taps"),
-    [(m, r) for m in range(1, MOST + 1) for r in range(1, MOST + 1) if m + r - 1 <= MOST],
+    ("results", "taps", "without"),
+    [
+        (m, r, without)
+        for m, r, without in product(range(1, MOST + 1), range(1, MOST + 1), (0, 1))
+        if m + r - 1 + without <= MOST
+    ],
 )
-def test_minimal_filtering_is_exact(results: int, taps: int) -> None:
-    rng, filtering = Random(results * 10 + taps), Minimal(results, taps)
+def test_minimal_filtering_is_exact(results: int, taps: int, without: int) -> None:
+    """With a point less, too; what it makes of taps is then a part of what all points make."""
+    rng, filtering = Random(results * 10 + taps), Minimal(results, taps, without)
+    whole = Minimal(results + without, taps)
+    assert filtering.taps_matrix == whole.taps_matrix[without:]
     inputs, weights = (
         [Fraction(rng.randint(-99, 99), rng.randint(1, 9)) for _ in range(count)]
         for count in (filtering.products, taps)
@@ -90,7 +89,7 @@ def test_matrices_written_out_are_the_matrices(
 
 def _combined(matrix: Matrix, x: Array, zeros: set[int]) -> Array:
     """What `linear` writes for a matrix, run; only its arguments are those of a dense layer."""
-    one, other = _input("x", LANES, len(x)), _input("w0", len(matrix), len(x))
+    one, other = input_node("x", LANES, len(x)), input_node("w0", len(matrix), len(x))
     region = as_region(Graph("f", (one, other, y := apply("dense", one, other, name="y")), (y,)))
     w = Writer(region.graph, host())
     source, result = w.buffers[w.leaves[0]], w.buffers[region.graph.outputs[0]]
@@ -101,56 +100,6 @@ def _combined(matrix: Matrix, x: Array, zeros: set[int]) -> Array:
     found = aligned(np.full(len(matrix) * LANES, np.nan, np.float32))
     run_built(w.built(), region, host())(1, found, [aligned(x.ravel()), found, found])
     return found.reshape(len(matrix), LANES)
-
-
-# ---------------------------------------------------------------------------- programs
-
-
-def draw(op: str, rng: Random) -> Node:
-    """A convolution or data gradient with borders, groups, several blocks of images and maps."""
-    window = rng.choice(((3, 3), (5, 5), (2, 3), (5, 1), (7, 4)))
-    stride = rng.choice(((1, 1), (1, 1), (2, 2), (4, 3))) if op == "conv" else (1, 1)
-    pad = tuple(rng.randint(0, w // 2) for w in window for _ in range(2))
-    size = tuple(rng.randint(w, 17) for w in window)
-    groups, channels, maps = rng.choice(
-        ((1, 3, 20), (1, 26, 33), (1, 9, 64), (2, 5, 32), (3, 7, 16))
-    )
-    images = rng.choice((1, 5, 16, 19, 37))
-    out = tuple(
-        (size[i] + pad[2 * i] + pad[2 * i + 1] - window[i]) // stride[i] + 1 for i in range(2)
-    )
-    weights = _input("w0", groups * maps, channels, *window)
-    geometry: dict[str, Any] = {"stride": stride, "pad": pad, "groups": groups}
-    if op == "conv":
-        x = _input("x", images, groups * channels, *size)
-        return apply(op, x, weights, name="y", **geometry)
-    dy = _input("dy", images, groups * maps, *out)
-    return apply(op, weights, dy, name="dx", **geometry, size=size)
-
-
-def _input(name: str, *shape: int) -> Node:
-    return apply("input", name=name, type=TensorType(shape, DType.F32))
-
-
-def tiles(node: Node, rng: Random) -> Phases:
-    """Tiles of any size that has at most 7 x 7 products."""
-    one, other = (x.type.shape[2:] for x in node.inputs)
-    kind, source, window = (Forward, one, other) if node.op == "conv" else (Adjoint, other, one)
-    along = axes(kind, node, node.type.shape[2:], source, window)
-    sizes = [rng.randint(1, MOST + 1 + -axis.window // axis.stride) for axis in along]
-    return Phases(*(side(axis, size) for axis, size in zip(along, sizes, strict=True)))
-
-
-def kernel(graph: Graph, by: Phases, target: Cpu) -> Kernel:
-    """The program's kernel by minimal filtering, whether it pays or not."""
-
-    def build(region: Graph, target: Cpu) -> Built:
-        node = next(node for node in region.nodes if node.inputs)
-        rule = Conv if node.op == "conv" else ConvDx
-        return rule(region, target, node, by).build()
-
-    with patch("tests.kernels.build", build):
-        return Kernel(graph, target)
 
 
 # ---------------------------------------------------------------------------- laws
@@ -168,15 +117,6 @@ def test_any_convolution_equals_the_oracle(op: str, seed: int, cached: int, stri
     check(kernel(graph, tiles(node, rng), target), random_values(graph, rng))
 
 
-def check(one: Kernel, feeds: dict[str, Array]) -> None:
-    """Some threads give the oracle's results, and the same bits."""
-    first, *others = (one.run(feeds, threads) for threads in (1, 3, 40))
-    for name, reference in run_graph(one.graph, feeds).outputs.items():
-        assert_close(first[name], reference, TOLERANCE, name)
-        for other in others:
-            assert other[name].tobytes() == first[name].tobytes(), f"{name}: threads change it"
-
-
 @pytest.mark.parametrize("mcpu", ["haswell", "x86-64"])
 @cases(full=6, sample=1)
 @given(op=st.sampled_from(("conv", "conv_dx")), seed=SEEDS)
@@ -184,7 +124,7 @@ def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None
     rng = Random(seed)
     node = draw(op, rng)
     graph = with_epilogue(node, node.inputs, rng)
-    check(kernel(graph, tiles(node, rng), cpu(mcpu)), random_values(graph, rng))
+    check(kernel(graph, tiles(node, rng), host(mcpu)), random_values(graph, rng))
 
 
 # ---------------------------------------------------------------------------- the choice
@@ -196,13 +136,13 @@ def convolutions(network: Graph) -> list[Node]:
 
 
 @pytest.mark.parametrize("network", [alexnet(), vgg(16), oneweirdtrick(128)])
-@pytest.mark.parametrize("winograd", PRODUCTS)
+@pytest.mark.parametrize("winograd", GROWTH)
 def test_chosen_tiles_keep_the_accuracy_and_save_work(network: Graph, winograd: str) -> None:
     chosen = {node: phases(node, cpu(winograd=winograd)) for node in convolutions(network)}
     found = {node: by for node, by in chosen.items() if by}
     assert bool(found) == (winograd != "none")
     for node, by in found.items():
-        assert max(by.down.products, by.across.products) <= PRODUCTS[winograd]
+        assert growth(node, by) <= allowed(node, winograd)
         assert work(node, by) < direct_work(node)
 
 
@@ -215,7 +155,7 @@ def test_every_convolution_of_alexnet_has_less_than_half_the_work() -> None:
 
 def test_maps_that_no_tile_divides_are_done_directly() -> None:
     def chosen(maps: int) -> Phases | None:
-        x, w = _input("x", 16, 64, 27, 27), _input("w0", maps, 64, 5, 5)
+        x, w = input_node("x", 16, 64, 27, 27), input_node("w0", maps, 64, 5, 5)
         return phases(apply("conv", x, w, name="y", stride=(1, 1), pad=(2,) * 4, groups=1), cpu())
 
     assert chosen(64) is not None
@@ -223,6 +163,6 @@ def test_maps_that_no_tile_divides_are_done_directly() -> None:
 
 
 def test_one_tap_is_done_directly() -> None:
-    x, w = _input("x", 16, 64, 14, 14), _input("w0", 64, 64, 1, 1)
+    x, w = input_node("x", 16, 64, 14, 14), input_node("w0", 64, 64, 1, 1)
     node = apply("conv", x, w, name="y", stride=(1, 1), pad=(0, 0, 0, 0), groups=1)
     assert phases(node, cpu()) is None

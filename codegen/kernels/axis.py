@@ -56,6 +56,16 @@ class Axis:
         """All results, apart by the taps they have; known now."""
         raise NotImplementedError
 
+    @property
+    def met(self) -> int:
+        """Pairs of a result and a tap that meet a source."""
+        return sum(
+            0 <= base + phase.pull * q < self.sources
+            for phase in self.phases()
+            for _, base in phase.taps
+            for q in range(phase.count)
+        )
+
 
 class Forward(Axis):
     """The axis of a convolution; sources are pixels of x."""

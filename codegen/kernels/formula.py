@@ -1,7 +1,7 @@
 """What both response normalisations compute of a window (`ir/ops/norm.py` has the formulas)."""
 
 from codegen.kernels.attributes import integer
-from codegen.kernels.math import f32, power
+from codegen.kernels.math import f32, power, powers
 from codegen.kernels.writer import Lane, Writer
 from ir.graph import Node
 
@@ -20,15 +20,14 @@ class Formula:
         """d = k + alpha * sum of squares."""
         return w.held(lambda i: f32(self.k) + f32(self.alpha) * squares(i))
 
-    def root(self, w: Writer, d: Lane) -> Lane:
-        """d^beta."""
-        return power(w, d, self.beta)
+    def scale(self, w: Writer, d: Lane) -> Lane:
+        """d^-beta."""
+        return power(w, d, -self.beta)
 
-    def divided(self, w: Writer, d: Lane, dy: Lane) -> tuple[Lane, Lane]:
-        """dy d^-beta and dy d^(-beta-1), by one division."""
-        root = self.root(w, d)
-        over_d = w.held(lambda i: dy(i) / (root(i) * d(i)))
-        return w.held(lambda i: over_d(i) * d(i)), over_d
+    def scaled(self, w: Writer, d: Lane, dy: Lane) -> tuple[Lane, Lane]:
+        """dy d^-beta and dy d^(-beta-1)."""
+        direct, over_d = powers(w, d, -self.beta, -self.beta - 1)
+        return w.held(lambda i: dy(i) * direct(i)), w.held(lambda i: dy(i) * over_d(i))
 
     @property
     def factor(self) -> float:

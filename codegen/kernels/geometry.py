@@ -21,7 +21,7 @@ class Geometry:
         count = positions(size, self.window, self.stride, pad)
         last = [(n - 1) * s - p for n, s, p in zip(count, self.stride, self.before, strict=True)]
         # Windows that never need clipping have a constant length, so their loops are unrolled.
-        self._whole = [
+        self.whole = [
             self.before[axis] == 0 and last[axis] + self.window[axis] <= size[axis]
             for axis in (0, 1)
         ]
@@ -29,7 +29,7 @@ class Geometry:
     def pixels(self, axis: int, window: Expr) -> Range:
         """The pixels of one window along an axis."""
         start = window * self.stride[axis] - self.before[axis]
-        if self._whole[axis]:
+        if self.whole[axis]:
             return start, start + self.window[axis]
         return clipped(start, start + self.window[axis], self.size[axis])
 

@@ -1,8 +1,8 @@
 """exp, log, powers and tanh of a vector: polynomials, for libm would be called lane by lane.
 
 Ranges are reduced and polynomials chosen as in Cephes (Moshier): within 2 ulp of float32; powers by
-roots within 4, others within 4 + |ln y| for the result y. Infinities, NaN and results too small for
-float32 come out as libm has them.
+roots within 4.5, of exponents below -1 within 12, others within 4 + |ln y| for the result y.
+Infinities, NaN and results too small for float32 come out as libm has them.
 """
 
 from math import inf, log2, nan
@@ -40,6 +40,15 @@ _TANH = (
     1.33314422036e-1,
     -3.33332819422e-1,
 )
+_ROOT = (
+    7.26293921e-2,
+    8.26589838e-2,
+    9.51971728e-2,
+    1.17174223e-1,
+    1.56250045e-1,
+    2.50000030e-1,
+)
+_ROOT_BITS = 0x4F582000  # less a quarter of the bits of x: those of x^-1/4, within 3 %
 _MOST, _LEAST = 89.0, -104.0  # where exp has become infinite and zero
 
 
@@ -103,20 +112,70 @@ def tanh(w: Writer, x: Lane) -> Lane:
 
 
 def power(w: Writer, x: Lane, exponent: float) -> Lane:
-    """x^exponent for x >= 0: by roots where multiples of 1/4 up to 2 allow, else exp(e ln x)."""
+    """x^exponent for x >= 0: by roots where multiples of 1/4 in [-2, 2] allow, else exp(e ln x)."""
+    (result,) = powers(w, x, exponent)
+    return result
+
+
+def powers(w: Writer, x: Lane, *exponents: float) -> list[Lane]:
+    """Several powers of one x >= 0; broken negative multiples of 1/4 share a root."""
     x = w.held(x)
-    if exponent < 0:
-        positive = power(w, x, -exponent)
-        return w.held(lambda i: f32(1) / positive(i))
-    if exponent * 4 != int(exponent * 4) or exponent > 2:
+    roots = [-2 < e < 0 and e % 0.25 == 0 and e % 1 != 0 for e in exponents]
+    root = _inverse_fourth_root(w, x) if any(roots) else x
+    return [
+        _whole_power(w, root, int(-4 * e)) if by_root else _single_power(w, x, e)
+        for e, by_root in zip(exponents, roots, strict=True)
+    ]
+
+
+def _single_power(w: Writer, x: Lane, exponent: float) -> Lane:
+    if exponent % 0.25 or not -2 <= exponent <= 2:
         logarithm = log(w, x)
         return exp(w, lambda i: logarithm(i) * f32(exponent))
+    if exponent < 0:
+        positive = _single_power(w, x, -exponent)
+        return w.held(lambda i: f32(1) / positive(i))
+    quarters = int(exponent * 4)
+    whole = _whole_power(w, x, quarters // 4)
+    if quarters % 4 == 0:
+        return whole
     root = w.held(lambda i: tirx.sqrt(x(i)))
     fourth = w.held(lambda i: tirx.sqrt(root(i)))
-    quarters = int(exponent * 4)
-    factors = [x] * (quarters // 4) + [root] * (quarters // 2 % 2) + [fourth] * (quarters % 2)
-    product: Lane = lambda i: f32(1)  # noqa: E731
-    for factor in factors:
+    rest = _product(w, ([root] if quarters & 2 else []) + ([fourth] if quarters & 1 else []))
+    return _product(w, [whole, rest]) if quarters > 4 else rest
+
+
+def _inverse_fourth_root(w: Writer, x: Lane) -> Lane:
+    """y = x^-1/4 nearly, from the bits; then y (1 - e)^-1/4 with e = 1 - x y^4. Without division.
+
+    y has 12 bits, so that y^2 is exact. Denormal x count as 2^-126 or so.
+    """
+    near = w.held(lambda i: tirx.reinterpret("float32", _near_root_bits(x(i))))
+    square = w.held(lambda i: near(i) * near(i))
+    e = w.held(lambda i: f32(1) - x(i) * (square(i) * square(i)))
+    part = w.held(lambda i: _polynomial(_ROOT, e(i)) * e(i))
+    y = w.held(lambda i: near(i) + near(i) * part(i))
+    finite = w.held(lambda i: tirx.Select(x(i) == f32(inf), f32(0), y(i)))
+    return w.held(lambda i: tirx.Select(x(i) == f32(0), f32(inf), finite(i)))
+
+
+def _near_root_bits(x: Expr) -> Expr:
+    quarter = tirx.shift_right(tirx.reinterpret("int32", x), tirx.const(2, "int32"))
+    bits = tirx.const(_ROOT_BITS, "int32") - quarter
+    return tirx.bitwise_and(bits, tirx.const(-(1 << 12), "int32"))
+
+
+def _whole_power(w: Writer, x: Lane, exponent: int) -> Lane:
+    """x^exponent by squaring."""
+    if exponent < 2:
+        return x if exponent else lambda i: f32(1)
+    half = _whole_power(w, x, exponent // 2)
+    return _product(w, [half, half] + [x] * (exponent % 2))
+
+
+def _product(w: Writer, factors: list[Lane]) -> Lane:
+    product, *others = factors
+    for factor in others:
         product = w.held(lambda i, a=product, b=factor: a(i) * b(i))  # type: ignore[misc]
     return product
 

@@ -1,6 +1,6 @@
 """Where values lie while a kernel runs: buffers of arguments, and scratch of a thread's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -36,17 +36,19 @@ class Scratch:
         loops.store(self.memory, value, self.place(indices))
 
 
+Index = tuple[Expr, ...]
+
+
 class Home:
     """Where a value of the region lies once it has been computed: its buffer, or scratch.
 
-    Scratch may hold one block only, and of axis 2 only some rows, from `first` on.
+    Scratch may hold a part of it only; `within` says where an element of the value lies there.
     """
 
     def __init__(
-        self, loops: Loops, array: Any, *, one_block: bool = False, first: Expr = 0
+        self, loops: Loops, array: Any, within: Callable[[Index], Index] = lambda index: index
     ) -> None:
-        self._loops, self._array = loops, array
-        self._one_block, self._first = one_block, first
+        self._loops, self._array, self._place = loops, array, within
 
     def load(self, *index: Expr) -> Expr:
         """The element at (block, ..., lane); at () for a scalar."""
@@ -54,15 +56,11 @@ class Home:
 
     def store(self, value: Expr, *index: Expr) -> None:
         """Set the element there."""
+        place = self._within(index)
         if isinstance(self._array, Scratch):
-            self._array.store(self._loops, value, *self._within(index))
+            self._array.store(self._loops, value, *place)
         else:
-            self._loops.store(self._array, value, *self._within(index))
+            self._loops.store(self._array, value, *place)
 
-    def _within(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        if not index:
-            return (0,)
-        block, *rest = index
-        if len(rest) == 4:
-            rest[1] = rest[1] - self._first
-        return tuple(rest) if self._one_block else (block, *rest)
+    def _within(self, index: Index) -> Index:
+        return self._place(index) or (0,)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from msgspec.structs import asdict, replace
 
 from ir.plan import Speeds, Work
-from ir.plan.prediction import NANO, instructions, traffic
+from ir.plan.prediction import NANO, instructions, seconds, traffic
 
 Vector = npt.NDArray[np.float64]
 KINDS = Work.__struct_fields__
@@ -32,8 +32,7 @@ class Sample:
 
     def error(self, speeds: Speeds) -> float:
         """Of a prediction, as a part of what was measured."""
-        predicted = max(traffic(self.moved, speeds), instructions(self.work, speeds))
-        return abs(predicted / self.seconds - 1)
+        return abs(seconds(self.work, self.moved, speeds) / self.seconds - 1)
 
 
 def fitted(samples: Sequence[Sample], start: Speeds) -> Speeds:

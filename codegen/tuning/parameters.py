@@ -44,7 +44,8 @@ class Tuning:
     for what takes the least work. `strip`: tiles side by side that share transformed weights.
     `cached`: bytes of a thread's products. `chunk`: bytes of what a weight gradient transforms at
     a time. `shape`: rows and columns of the register tile of direct convolutions and dense layers;
-    None for the one that loads least.
+    None for the one that does most per load. `near`: bytes of the source that such a tile keeps in
+    the first cache.
     """
 
     strip: int
@@ -52,14 +53,15 @@ class Tuning:
     chunk: int
     tile: tuple[int, int] | None = None
     shape: tuple[int, int] | None = None
+    near: int = 16 * KB
 
 
 def by_formula(caches: Caches) -> Tuning:
-    """Products stay in half of the second cache. Three columns and eight rows of sums fill the
-    registers, with a load for every two multiply-adds. What a weight gradient transforms stays in
-    a part of the shared cache, which others need, too."""
+    """Products stay in half of the second cache, a register tile's source in two thirds of the
+    first. What a weight gradient transforms stays in a part of the shared cache, which others need,
+    too."""
     chunk = max(2 * caches.second, 3 * caches.shared // 16)
-    return Tuning(strip=3, cached=caches.second // 2, chunk=chunk)
+    return Tuning(strip=3, cached=caches.second // 2, chunk=chunk, near=2 * caches.first // 3)
 
 
 # ------------------------------------------------------------------------------- shapes

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from codegen.cache import default_folder
 from codegen.targets import Cpu, caches_of
 from codegen.tuning.parameters import KB, Tuning
 from ir.command import Error
@@ -64,6 +65,12 @@ def file_name(target: Cpu) -> str:
     caches = caches_of(target.mcpu)
     sizes = (caches.first, caches.second, caches.shared)
     return "-".join([target.mcpu, *(str(size // KB) for size in sizes)]) + ".json"
+
+
+def measured(target: Cpu) -> tuple[Cpu, Speeds | None]:
+    """The target with the sizes that were measured for it, and its speeds. Raises Error."""
+    known = load(target, default_folder())
+    return applied(target, known), known.speeds
 
 
 def applied(target: Cpu, records: Records) -> Cpu:

@@ -1,9 +1,10 @@
 """How long kernels take on this machine."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
+from typing import Any
 
 import numpy as np
 import tvm
@@ -13,19 +14,27 @@ from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
+from ir.op import Array
 from ir.plan import Work
-from runtime.cpu.library import ENVIRONMENT
+from runtime.cpu.library import ENVIRONMENT, configure_pool
 from runtime.cpu.memory import allocate, pointer
-from runtime.memory import Bytes
+from runtime.memory import DTYPES, Bytes, as_bytes
+from runtime.packing import pack, unpack
 
 Turn = Callable[[], object]
-SMALL = 1e-3
-"""The deviation of what kernels compute with, so that states stay small."""
+NOISE = np.random.default_rng(0).normal(0, 1e-3, 100_003).astype(np.float32)
+"""What kernels compute with: small, so that states stay small, and its length a prime."""
 
 
-def prepare(threads: int) -> None:
-    """Let kernels use so many threads; to be called before the first one runs."""
+def pool(threads: int) -> None:
+    """Give kernels called from here so many threads; to be called before the first of them."""
     os.environ.update(ENVIRONMENT, TVM_NUM_THREADS=str(threads))
+    configure_pool(threads)
+
+
+def compiled(function: Any, target: Cpu) -> Any:
+    """The machine code of a function of TVM's."""
+    return tvm.compile(tvm.IRModule({"kernel": function}), target=target.tvm())["kernel"]
 
 
 @dataclass(frozen=True)
@@ -38,33 +47,49 @@ class Timed:
 
 
 class Bench:
-    """Memory for the kernels of one region, which is random numbers; integers are zero."""
+    """Memory for the kernels of one region: noise at first, integers are zero."""
 
     def __init__(self, region: Graph, target: Cpu, threads: int) -> None:
-        self._region, self._threads = region, threads
+        self._region, self._threads, self._layout = region, threads, target.layout
         nodes = (*region.leaves("input", "state"), *region.outputs)
-        self._memories = [_memory(target.layout.bytes(node.type), node) for node in nodes]
+        self._memory = {node: _memory(self._layout.bytes(node.type), node) for node in nodes}
 
     def kernel(self, target: Cpu) -> Timed:
         """Compile the region's kernel. Raises Error."""
         built = build(self._region, target)
         assert isinstance(built, Built)
-        module = tvm.compile(tvm.IRModule({"kernel": built.function}), target=target.tvm())
-        scratch = allocate(max(64, built.scratch + built.per_thread * self._threads))
-        pointers = [pointer(memory) for memory in (scratch, *self._memories)]
-        function, threads = module["kernel"], self._threads
+        moved = sum(memory.size for memory in self._memory.values())
+        return Timed(self.turn(built, target), work(built.function), moved)
 
-        def call(hold: object = (module, scratch, self._memories)) -> object:
-            return function(threads, *pointers)
+    def turn(self, built: Built, target: Cpu) -> Turn:
+        """A call of what a kernel family made of the region."""
+        code, threads = compiled(built.function, target), self._threads
+        scratch = allocate(max(64, built.scratch + built.per_thread * threads))
+        areas = (scratch, *self._memory.values())
+        pointers = [pointer(area) for area in areas]
 
-        return Timed(call, work(built.function), sum(memory.size for memory in self._memories))
+        def call(hold: object = areas) -> object:
+            return code(threads, *pointers)
+
+        return call
+
+    def feed(self, values: Mapping[str, Array]) -> None:
+        """Set operands by their names."""
+        for node, memory in self._memory.items():
+            if node.name in values:
+                memory[:] = as_bytes(pack(values[node.name], self._layout.record(node.type)))
+
+    def value(self, node: Node) -> Array:
+        """A copy of an operand or a result."""
+        stored = self._memory[node].view(DTYPES[node.type.dtype.value])
+        return unpack(stored, self._layout.record(node.type)).reshape(node.type.shape)
 
 
 def _memory(size: int, node: Node) -> Bytes:
     room = allocate(-(-size // 4) * 4)
     if node.type.dtype.is_float:
         floats = room.view(np.float32)
-        floats[...] = np.resize(np.random.default_rng(0).normal(0, SMALL, 10007), floats.shape)
+        floats[...] = np.resize(NOISE, floats.shape)
     return room[:size]
 
 

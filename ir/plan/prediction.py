@@ -15,8 +15,12 @@ NANO = 1e-9
 def kernel_seconds(kernel: Kernel, speeds: Speeds, threads: float) -> float:
     """Of a kernel on a device that has so many cores, or is one GPU."""
     launches = len(kernel.code.launches) if isinstance(kernel.code, Cubins) else 1
-    spent = max(instructions(kernel.work, speeds), traffic(kernel.moved, speeds))
-    return spent / threads + NANO * launches * speeds.launch
+    return seconds(kernel.work, kernel.moved, speeds) / threads + NANO * launches * speeds.launch
+
+
+def seconds(work: Work, moved: int, speeds: Speeds) -> float:
+    """Seconds of instructions and of memory traffic, which go on side by side, on one core."""
+    return max(instructions(work, speeds), traffic(moved, speeds))
 
 
 def instructions(work: Work, speeds: Speeds) -> float:

@@ -9,6 +9,7 @@ from codegen.kernels.axis import Adjoint, Forward, Taps
 from codegen.kernels.cpu.correlation import At, Correlation, Depth, Step
 from codegen.kernels.cpu.tile import places
 from codegen.kernels.cpu.writer import LANES
+from codegen.kernels.ranges import Range
 from codegen.loops import Expr
 
 
@@ -19,6 +20,7 @@ class Conv(Correlation):
 
     def operands(self) -> None:
         self.source, self.weights = self.node.inputs
+        self.depth, self.unit = self.weights.type.shape[1], 1
 
     def scalars(self, at: At, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
         first, (channel,) = at.group * self.rows + at.first, depth
@@ -28,10 +30,10 @@ class Conv(Correlation):
         return [weights[block, channel, r, s, lane] for block, lane in maps]
 
     @contextmanager
-    def reduction(self, group: Expr, taps: Taps) -> Iterator[Step]:
-        channels = self.weights.type.shape[1]
-        with self.w.serial(channels) as c, self.w.serial(taps.end - taps.begin, taps.begin) as t:
-            yield Step(group * channels + c, (c,), taps.tap(t), taps.source(t))
+    def reduction(self, group: Expr, taps: Taps, units: Range) -> Iterator[Step]:
+        w, (begin, end) = self.w, units
+        with w.serial(end - begin, begin) as c, w.serial(taps.end - taps.begin, taps.begin) as t:
+            yield Step(group * self.depth + c, (c,), taps.tap(t), taps.source(t))
 
 
 class ConvDx(Correlation):
@@ -41,6 +43,10 @@ class ConvDx(Correlation):
 
     def operands(self) -> None:
         self.weights, self.source = self.node.inputs
+        # As many blocks as a group's maps lie in at most.
+        self.maps, self.unit = self.weights.type.shape[0] // self.groups, LANES
+        aligned = self.groups == 1 or self.maps % LANES == 0
+        self.depth = -(-self.maps // LANES) + (0 if aligned else 1)
 
     def scalars(self, at: At, depth: Depth, r: Expr, s: Expr) -> list[Expr]:
         block, lane = depth
@@ -48,12 +54,13 @@ class ConvDx(Correlation):
         return [weights[block, at.first + m, r, s, lane] for m in range(at.rows)]
 
     @contextmanager
-    def reduction(self, group: Expr, taps: Taps) -> Iterator[Step]:
-        w, maps = self.w, self.weights.type.shape[0] // self.groups
-        first = group * maps
-        begin, end = first // LANES, (first + maps + LANES - 1) // LANES
+    def reduction(self, group: Expr, taps: Taps, units: Range) -> Iterator[Step]:
+        w, first = self.w, group * self.maps
+        begin = w.let(first // LANES + units[0])
+        last = (first + self.maps + LANES - 1) // LANES
+        end = w.let(tirx.min(last, first // LANES + units[1]))
         with w.serial(taps.end - taps.begin, taps.begin) as t, w.serial(end - begin, begin) as k:
             low = tirx.max(0, first - k * LANES)
-            high = tirx.min(LANES, first + maps - k * LANES)
+            high = tirx.min(LANES, first + self.maps - k * LANES)
             with w.serial(high - low, low) as lane:
                 yield Step(k * LANES + lane, (k, lane), taps.tap(t), taps.source(t))

@@ -5,13 +5,14 @@ all images. Rows of dy are transposed so that a vector holds 16 maps of one imag
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tvm import tirx
 
 from codegen.kernels.axis import Forward, axes, groups_of
-from codegen.kernels.cpu.tile import Tile, clear, each, pieces
+from codegen.kernels.cpu.tile import VECTOR, Tile, clear, each, pieces
+from codegen.kernels.cpu.transpose import transposed
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
@@ -117,15 +118,25 @@ class ConvDw:
 
     def _transpose(self, flipped: Scratch, at: _Row, span: Expr, group: Expr) -> None:
         """One row of dy as flipped[column, image, map]; zero for maps of other groups."""
+        w, dy = self.w, self.w.buffers[self.dy]
+        if not self._whole:
+            self._transpose_one_by_one(flipped, at, span, group)
+            return
+        with each(w, (at.width, self.span)) as (x, k):
+            first = w.let((span * self.span + k) * LANES)
+            rows = [dy[at.block, first + m, at.y, at.x + x, VECTOR] for m in range(LANES)]
+            for image, maps in enumerate(transposed(w, rows)):
+                w.put(flipped, maps, x, image, k * LANES + VECTOR)
+
+    def _transpose_one_by_one(self, flipped: Scratch, at: _Row, span: Expr, group: Expr) -> None:
+        """The same where a vector holds maps of several groups, or maps beyond the last."""
         w, dy, lanes = self.w, self.w.buffers[self.dy], self.span * LANES
         begin, end = group * self.group, (group + 1) * self.group
-        if not self._whole:
-            clear(w, flipped)
+        clear(w, flipped)
         with w.serial(lanes) as k:
             own = w.let(span * lanes + k)
-            inside = nullcontext() if self._whole else w.when(tirx.all(begin <= own, own < end))
-            with inside, each(w, (at.width, LANES)) as (x, image):
-                w.put(flipped, dy[at.block, own, at.y, at.x + x, image], x, image, k)
+            with w.when(tirx.all(begin <= own, own < end)), each(w, (at.width, LANES)) as (x, i):
+                w.put(flipped, dy[at.block, own, at.y, at.x + x, i], x, i, k)
 
     def _add_row(self, sums: Scratch, flipped: Scratch, at: _Row) -> None:
         """Add what one row of dy gives, for all channels of the task and all taps."""

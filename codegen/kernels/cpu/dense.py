@@ -18,8 +18,6 @@ from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
-DEPTH = 128
-"""Features summed over before a tile moves on: 6 blocks of images are 48 KB."""
 FEATURES = 64
 """Features of a task."""
 
@@ -37,6 +35,7 @@ class _Product:
         self.features, self.blocks = node.type.shape[1], blocks(node.type)
         best = best_shape(target.accumulators, self.features, self.blocks)
         self.rows, self.columns = target.tuning.shape or best
+        self.depth = max(1, target.tuning.near // (self.columns * LANES * 4))
 
     def operands(self) -> None:
         """Tell source and weights apart."""
@@ -49,7 +48,7 @@ class _Product:
     def build(self) -> Built:
         """Write it all: full tasks, and one for the features that are left over."""
         w = self.w
-        some = max(1, min(FEATURES, self.features) // self.rows) * self.rows
+        some = min(FEATURES, self.features)
         full, rest = divmod(self.features, some)
         if full:
             with w.tasks(full) as task:
@@ -63,7 +62,7 @@ class _Product:
         w = self.w
         sums = w.scratch(count, self.blocks, LANES)
         clear(w, sums)
-        for part in pieces(self.source.type.shape[1], DEPTH):
+        for part in pieces(self.source.type.shape[1], self.depth):
             with part.each(w) as begin:
                 for columns in pieces(self.blocks, self.columns):
                     with columns.each(w) as block:

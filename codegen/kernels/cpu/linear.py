@@ -44,9 +44,11 @@ At = Callable[[int], tuple[Expr, ...]]
 """Where a vector lies in an array, but for its lanes."""
 
 
-def transform(w: Writer, matrix: Matrix, vectors: Sequence[Vector], array: Scratch, at: At) -> None:
-    """array[at(i)] = (matrix @ vectors)[i]"""
-    for i, vector in enumerate(combined(w, matrix, vectors)):
+def transform(
+    w: Writer, matrix: Matrix, vectors: Sequence[Vector], array: Scratch, at: At, first: int = 0
+) -> None:
+    """array[at(first + i)] = (matrix @ vectors)[i]"""
+    for i, vector in enumerate(combined(w, matrix, vectors), first):
         w.put(array, ZERO if vector is None else vector, *at(i), VECTOR)
 
 

@@ -1,108 +1,104 @@
 """Response normalisation across maps (`ir/ops/norm.py` has the formulas).
 
-Squares are computed once: a strip of columns of all maps of a group lies in scratch,
-between zeros, so that a window is a plain sum.
+Map after map of a strip of columns is taken in. Squares of the last few are kept, as many as a
+window has. Backward, so are the terms of the sums of dx, which is made some maps behind.
 """
 
-from tvm import tirx
-
-from codegen.kernels.attributes import integer
 from codegen.kernels.cpu.stage import Maker, Stage
-from codegen.kernels.cpu.writer import LANES
-from codegen.kernels.formula import Formula, square
+from codegen.kernels.cpu.strip import SPAN, Kept, Strip
 from codegen.kernels.math import f32
 from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from ir.graph import Node
 
-_STRIP = 16384  # floats of scratch that a strip should fit into: a part of a small L2
 
+class _Squares(Kept):
+    """Of x, for denominators of maps as many behind as windows reach ahead.
 
-class _Strip:
-    """Values of all maps of a group at some columns of one row, zeros above and below."""
+    What is done `late` steps after that may begin with a step so much below 0.
+    """
 
-    def __init__(self, s: Stage, maps: int, width: int, above: int, below: int) -> None:
-        self._s, self._maps, self._width = s, maps, width
-        self._above, self._below = above, below
-        self._array = s.writer.scratch(maps + above + below, width, LANES)
+    def __init__(self, strip: Strip, late: int = 0) -> None:
+        self._late = late
+        super().__init__(strip, strip.formula.size - 1 + late)
 
-    def clear_edges(self) -> None:
-        """Write the zeros."""
-        w = self._s.writer
-        for begin, count in ((0, self._above), (self._above + self._maps, self._below)):
-            with w.serial(count, begin) as c, w.serial(self._width) as j, w.lanes() as lane:
-                w.put(self._array, f32(0), c, j, lane)
+    def begin(self) -> None:
+        """Take in the maps that the first window needs, but for the last one."""
+        before, ahead = self.strip.formula.before, self.strip.formula.after
+        self.clear(before)
+        with self.w.serial(ahead) as c, self.strip.every_column() as j:
+            self._take(c, c - ahead - self._late, j)
 
-    def put(self, value: Lane, c: Expr, j: Expr) -> None:
-        """Set the value of a map."""
-        w = self._s.writer
-        with w.lanes() as lane:
-            w.put(self._array, value(lane), c + self._above, j, lane)
+    def denominator(self, c: Expr, k: Expr, j: Expr) -> Lane:
+        """d of map c, after the last map of its window was taken in."""
+        formula = self.strip.formula
+        self._take(c + formula.after, k, j)
+        return formula.denominator(self.w, self.total(k, formula.size, j))
 
-    def window(self, c: Expr, j: Expr) -> Lane:
-        """The sum over [c - above, c + below]."""
-
-        def total(lane: Expr) -> Expr:
-            terms = [self._array[c + t, j, lane] for t in range(self._above + self._below + 1)]
-            return sum(terms[1:], terms[0])
-
-        return total
-
-
-def _strips(s: Stage, arrays: int) -> tuple[int, int, int]:
-    """Groups, maps of one, and how many columns make a strip."""
-    groups = integer(s.node, "groups")
-    maps, width = s.node.type.shape[1] // groups, s.node.type.shape[3]
-    size = integer(s.node, "size")
-    fitting = max(1, _STRIP // (arrays * LANES * (maps + size)))
-    count = -(-width // fitting)
-    return groups, maps, -(-width // count)
+    def _take(self, c: Expr, k: Expr, j: Expr) -> None:
+        x = self.strip.operand(0, c, j)
+        self.strip.prefetch(0, c, j)
+        self.put(k, j, self.strip.within(c, lambda lane: x(lane) * x(lane)))
 
 
 def _lrn(s: Stage) -> None:
-    formula = Formula(s.node)
-    groups, maps, columns = _strips(s, 1)
-    width = s.node.type.shape[3]
-    squares = _Strip(s, maps, columns, formula.before, formula.after)
-    squares.clear_edges()
-    with s.every_row() as i, s.every(groups, -(-width // columns)) as (g, strip):
-        here = tirx.min(columns, width - strip * columns)
-        with s.every(maps, here) as (c, j):
-            squares.put(square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
-        with s.every(maps, here) as (c, j):
-            at = g * maps + c, i, strip * columns + j
-            x = s.operand(0, *at)
-            d = formula.denominator(s.writer, squares.window(c, j))
-            root = formula.root(s.writer, d)
-            s.put(s.register(lambda lane: x(lane) / root(lane)), *at)
+    strip = Strip(s, lambda formula: SPAN + formula.size)
+    squares = _Squares(strip)
+    with strip.each():
+        squares.begin()
+        with strip.every_map(strip.maps, squares) as (c, k), strip.every_column() as j:
+            d, x = squares.denominator(c, k, j), strip.operand(0, c, j)
+            s.prefetch_results(*strip.at(c + 1, j))
+            scale = strip.formula.scale(s.writer, d)
+            s.put(s.register(lambda i: x(i) * scale(i)), *strip.at(c, j))
 
 
 def _lrn_dx(s: Stage) -> None:
-    formula = Formula(s.node)
-    groups, maps, columns = _strips(s, 3)
-    width = s.node.type.shape[3]
-    squares = _Strip(s, maps, columns, formula.before, formula.after)
-    terms = _Strip(s, maps, columns, formula.after, formula.before)
-    direct = _Strip(s, maps, columns, 0, 0)
-    squares.clear_edges()
-    terms.clear_edges()
-    factor = f32(formula.factor)
-    with s.every_row() as i, s.every(groups, -(-width // columns)) as (g, strip):
-        here = tirx.min(columns, width - strip * columns)
-        with s.every(maps, here) as (c, j):
-            squares.put(square(s.operand(0, g * maps + c, i, strip * columns + j)), c, j)
-        with s.every(maps, here) as (c, j):
-            at = g * maps + c, i, strip * columns + j
-            x = s.operand(0, *at)
-            d = formula.denominator(s.writer, squares.window(c, j))
-            part, over_d = formula.divided(s.writer, d, s.operand(1, *at))
-            direct.put(part, c, j)
-            terms.put(lambda lane: over_d(lane) * x(lane), c, j)
-        with s.every(maps, here) as (c, j):
-            at = g * maps + c, i, strip * columns + j
-            x, part, total = s.operand(0, *at), direct.window(c, j), terms.window(c, j)
-            s.put(s.register(lambda i: part(i) + factor * x(i) * total(i)), *at)
+    """dx is made as many maps behind its terms as its windows, which are mirrored, reach ahead."""
+    strip = Strip(s, lambda formula: 3 * (SPAN + formula.size))
+    late, windows = strip.formula.before, _Windows(strip)
+    with strip.each():
+        windows.begin()
+        with s.writer.serial(late) as c, strip.every_column() as j:
+            windows.take(c, c - late, j)
+        with strip.every_map(strip.maps, *windows.kept) as (c, k), strip.every_column() as j:
+            windows.take(c + late, k, j)
+            s.prefetch_results(*strip.at(c + 1, j))
+            s.put(windows.dx(c, k, j), *strip.at(c, j))
+
+
+class _Windows:
+    """Of lrn_dx: squares, the terms dy x d^(-beta-1) of sums, and dy d^-beta."""
+
+    def __init__(self, strip: Strip) -> None:
+        self._strip, self._late = strip, strip.formula.before
+        self._squares = _Squares(strip, self._late)
+        self._terms = Kept(strip, strip.formula.size - 1)
+        self._direct = Kept(strip, self._late)
+        self.kept = self._squares, self._terms, self._direct
+
+    def begin(self) -> None:
+        """What lies before the first map."""
+        self._squares.begin()
+        self._terms.clear(self._strip.formula.after)
+
+    def take(self, c: Expr, k: Expr, j: Expr) -> None:
+        """Take in a map's terms."""
+        strip = self._strip
+        d = self._squares.denominator(c, k, j)
+        strip.prefetch(1, c, j)
+        x, dy = (strip.operand(place, c, j) for place in (0, 1))
+        direct, over_d = strip.formula.scaled(strip.s.writer, d, dy)
+        self._direct.put(k, j, direct)
+        self._terms.put(k, j, strip.within(c, lambda lane: over_d(lane) * x(lane)))
+
+    def dx(self, c: Expr, k: Expr, j: Expr) -> Lane:
+        """Of a map, when the last one of its window has been taken in."""
+        factor, x = f32(self._strip.formula.factor), self._strip.operand(0, c, j)
+        direct = self._direct.at(k, self._late, j)
+        total = self._terms.total(k, self._strip.formula.size, j)
+        return self._strip.s.register(lambda i: direct(i) + factor * x(i) * total(i))
 
 
 def rows_of(node: Node, place: int, rows: Range) -> Range:

@@ -45,28 +45,26 @@ def _spatial_d(s: Stage, formula: Formula, *at: Expr) -> Lane:
 
 def _spatial_lrn(s: Stage) -> None:
     formula = Formula(s.node)
-    channels, _, width = s.node.type.shape[1:]
-    with s.every(channels) as (c,), s.every_row() as i, s.every(width) as (j,):
+    width = s.node.type.shape[3]
+    with s.every_map() as c, s.every_row() as i, s.every(width) as (j,):
         x = s.operand(0, c, i, j)
-        root = formula.root(s.writer, _spatial_d(s, formula, c, i, j))
-        s.put(s.register(lambda lane: x(lane) / root(lane)), c, i, j)
+        scale = formula.scale(s.writer, _spatial_d(s, formula, c, i, j))
+        s.put(s.register(lambda lane: x(lane) * scale(lane)), c, i, j)
 
 
 def _spatial_lrn_dx(s: Stage) -> None:
     """Of each map, dy x d^(-beta-1) in scratch, in all rows that the rows asked for look at."""
     formula, w = Formula(s.node), s.writer
-    channels, height, width = s.node.type.shape[1:]
+    _, height, width = s.node.type.shape[1:]
     first, end = clipped(s.rows[0] - formula.after, s.rows[1] + formula.before, height)
     terms = w.scratch(min(height, s.most_rows + formula.size), width, LANES)
     factor = f32(formula.factor)
-    with s.every(channels) as (c,):
+    with s.every_map() as c:
         with w.serial(difference(end, first), first) as i, s.every(width) as (j,):
             x, dy = (s.operand(place, c, i, j) for place in (0, 1))
-            d = _spatial_d(s, formula, c, i, j)
-            root = formula.root(s.writer, d)
+            _, over_d = formula.scaled(w, _spatial_d(s, formula, c, i, j), dy)
             with w.lanes() as lane:
-                term = dy(lane) / root(lane) * x(lane) / d(lane)
-                w.put(terms, term, difference(i, first), j, lane)
+                w.put(terms, over_d(lane) * x(lane), difference(i, first), j, lane)
         with s.every_row() as i, s.every(width) as (j,):
             _put_spatial(s, formula, terms, (c, i, j), (first, factor))
 
@@ -81,13 +79,13 @@ def _put_spatial(
     first, factor = rest
     x, dy = (s.operand(place, *at) for place in (0, 1))
     d = _spatial_d(s, formula, *at)
-    root = formula.root(s.writer, d)
+    scale = formula.scale(s.writer, d)
 
     def term(_: Expr, row: Expr, column: Expr) -> Lane:
         return lambda lane: terms[difference(row, first), column, lane]
 
     total = _around(s, at, formula.after, formula.before, term)
-    s.put(s.register(lambda i: dy(i) / root(i) + factor * x(i) * total(i)), *at)
+    s.put(s.register(lambda i: dy(i) * scale(i) + factor * x(i) * total(i)), *at)
 
 
 def rows_of(node: Node, place: int, rows: Range) -> Range:

@@ -1,22 +1,24 @@
 """The general kernel: any region without a contraction, one nest after another.
 
-A task is one block of 16 images, or a part of it: some rows of axis 2 (rows that two tasks need are
-computed by both) or some indices along axis 1. Where a value is read across blocks, one task does
-everything.
+A task is one block of 16 images, or a part of it (`bands.py`). Where a value is read across blocks,
+one task does everything.
 """
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from tvm import tirx
 
-from codegen.kernels.cpu import copy, loss, norm, reduce, spatial_norm, window
+from codegen.kernels.cpu import copy, loss, norm, reduce, spatial_norm, window, window_dx
+from codegen.kernels.cpu.bands import Bands
+from codegen.kernels.cpu.maxima import with_maxima
 from codegen.kernels.cpu.stage import Maker, Stage, nested
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
-from codegen.kernels.grouping import Access, Group, Grouping, access_of
-from codegen.kernels.memory import Home
+from codegen.kernels.grouping import Group, Grouping
+from codegen.kernels.memory import Home, Index
 from codegen.kernels.pointwise import RULES
-from codegen.kernels.ranges import Range, difference, largest, least
+from codegen.kernels.ranges import Range, difference
 from codegen.kernels.writer import TIR_DTYPE, Lane, Position
 from codegen.loops import Expr
 from codegen.targets import Cpu
@@ -25,14 +27,13 @@ from ir.type import DType
 
 MAKERS: dict[str, Maker] = {
     **window.MAKERS,
+    **window_dx.MAKERS,
     **norm.MAKERS,
     **spatial_norm.MAKERS,
     **reduce.MAKERS,
     **loss.MAKERS,
     **copy.MAKERS,
 }
-_ROWS = {op: family.rows_of for family in (window, norm, spatial_norm) for op in family.MAKERS}
-_BAND = 2**17  # floats of one value that a band should hold: it stays in the L2 until it is read
 
 
 def staged(region: Graph, target: Cpu) -> Built | str:
@@ -42,9 +43,19 @@ def staged(region: Graph, target: Cpu) -> Built | str:
             return "bf16 is not computed on CPUs"
         if node.inputs and node.op not in RULES and node.op not in MAKERS:
             return f"{node.op} is no op of this family"
-    kernel = _Kernel(Writer(region, target), Grouping(region))
+    whole = with_maxima(region)
+    kernel = _Kernel(Writer(whole, target), Grouping(whole))
     kernel.write()
     return kernel.writer.built()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a step computes of one group: a block, the first of its maps, some rows."""
+
+    block: Expr
+    first_map: Expr
+    rows: Range
 
 
 class _Kernel:
@@ -52,135 +63,75 @@ class _Kernel:
 
     def __init__(self, writer: Writer, grouping: Grouping) -> None:
         self.writer, self._grouping = writer, grouping
-        self._groups = grouping.groups
-        self._by_blocks = grouping.by_blocks
         self._read_later = grouping.read_later()
         self._outputs = set(writer.region.outputs)
-        self._axis = self._cut_axis()
-        self._parts = self._count_parts()
-
-    # ------------------------------------------------------------------------ parts of a block
-
-    def _cut_axis(self) -> int:
-        """The axis that a block's work is cut along; 0 for none."""
-        nodes, updates = self._grouping.inside, self.writer.updates
-        if not self._by_blocks:
-            return 0
-        if len(self._groups) == 1 and self._groups[0].maker is None:
-            return 1 if len(self._groups[0].shape) > 1 else 0
-        rows = all(n.type.rank == 4 and (n.op in _ROWS or _same_rows(n)) for n in nodes)
-        return 2 if rows and not updates else 0
-
-    def _count_parts(self) -> int:
-        if not self._axis:
-            return 1
-        widest = max((group.shape for group in self._groups), key=prod)
-        along = widest[self._axis]
-        elements = prod(widest[1:]) * LANES
-        return max(1, min(along, -(-elements // _BAND)))
-
-    def _share(self, group: Group, part: Expr) -> Range:
-        """The part of a group's axis that a task must write, whatever else it needs."""
-        extent = group.shape[self._axis]
-        if isinstance(part, int):
-            return part * extent // self._parts, (part + 1) * extent // self._parts
-        scaled = [tirx.truncdiv(p * extent, self._parts) for p in (part, part + 1)]
-        return scaled[0], scaled[1]
-
-    def _ranges(self, part: Expr) -> list[Range]:
-        """Of each group, the range along the axis: its own share, and what later groups read."""
-        needs: dict[Node, list[Range]] = {}
-        ranges: list[Range] = []
-        for group in reversed(self._groups):
-            wanted = [self._share(group, part)] if self._is_result(group) else []
-            for node in group.kept:
-                wanted += needs.get(node, [])
-            low, high = wanted[0] if wanted else (0, 0)
-            for other in wanted[1:]:
-                low, high = least(low, other[0]), largest(high, other[1])
-            ranges.append((low, high))
-            for node in group.kept:
-                for x, needed in self._needed(node, (low, high)):
-                    needs.setdefault(x, []).append(needed)
-        return ranges[::-1]
-
-    def _needed(self, node: Node, rows: Range) -> list[tuple[Node, Range]]:
-        found = []
-        for place, x in enumerate(node.inputs):
-            rule = _ROWS.get(node.op)
-            needed = rule(node, place, rows) if rule else rows
-            if x in self._grouping.kept:
-                found.append((x, needed))
-            elif x.inputs:
-                found += self._needed(x, needed)
-        return found
-
-    def _is_result(self, group: Group) -> bool:
-        return bool(group.commits) or any(node in self._outputs for node in group.kept)
-
-    def _whole(self, group: Group) -> Range:
-        return 0, group.shape[2] if len(group.shape) > 2 else 1
-
-    # ------------------------------------------------------------------------ writing
+        self._bands = Bands(writer, grouping)
+        self._longest = self._bands.longest()
 
     def write(self) -> None:
-        """Every group, in every task."""
-        w = self.writer
-        count = blocks(self._grouping.inside[0].type) if self._by_blocks else 1
-        with w.tasks(count * self._parts) as task:
-            if self._parts == 1:
-                self._write_groups(task if self._by_blocks else 0, 0)
+        """Every group, in every step of every task."""
+        w, bands = self.writer, self._bands
+        count = blocks(self._grouping.inside[0].type) if self._grouping.by_blocks else 1
+        with w.tasks(count * bands.tasks) as task:
+            block, inner = _digits(w, task if count * bands.tasks > 1 else 0, bands.tasks)
+            chunk, part = _digits(w, inner, bands.parts)
+            first_map = chunk * bands.maps
+            homes = [self._homes(group, n, first_map) for n, group in enumerate(bands.groups)]
+            if bands.steps == 1:
+                self._write_step(block, first_map, bands.ranges(part, 0), homes)
             else:
-                part = w.let(tirx.truncmod(task, self._parts))
-                self._write_groups(w.let(tirx.truncdiv(task, self._parts)), part)
+                with w.serial(bands.steps) as step:
+                    self._write_step(block, first_map, bands.ranges(part, step), homes)
 
-    def _write_groups(self, block: Expr, part: Expr) -> None:
-        w = self.writer
-        if self._parts == 1:
-            ranges = [self._whole(group) for group in self._groups]
-            most = [high for _, high in ranges]
-        else:
-            ranges = [(w.let(low), w.let(high)) for low, high in self._ranges(part)]
-            most = self._longest()
-        for group, rows, longest in zip(self._groups, ranges, most, strict=True):
-            homes = self._homes(group, rows, longest)
-            if self._by_blocks:
-                self._write_group(group, block, rows, longest, homes)
+    def _write_step(
+        self, block: Expr, first_map: Expr, ranges: list[Range], homes: list[dict[Node, Home]]
+    ) -> None:
+        w, by_blocks = self.writer, self._grouping.by_blocks
+        bound = [(_bound(w, low), _bound(w, high)) for low, high in ranges]
+        for number, group in enumerate(self._bands.groups):
+            if by_blocks:
+                place = _Place(block, first_map, bound[number])
+                self._write_group(group, number, place, homes[number])
             else:
                 with w.serial(-(-group.shape[0] // LANES) if group.shape else 1) as each:
-                    self._write_group(group, each, rows, longest, homes)
-            w.homes |= {node: home for node, home in homes.items() if node in self._grouping.kept}
+                    place = _Place(each, first_map, bound[number])
+                    self._write_group(group, number, place, homes[number])
+            kept = homes[number].items()
+            w.homes |= {node: home for node, home in kept if node in self._grouping.kept}
 
-    def _longest(self) -> list[int]:
-        """Of each group, the longest range over all parts."""
-        lengths = [
-            [max(0, high - low) for low, high in self._ranges(part)] for part in range(self._parts)
-        ]
-        return [max(of_group) for of_group in zip(*lengths, strict=True)]
+    # ------------------------------------------------------------------------ where values live
 
-    def _homes(self, group: Group, rows: Range, longest: int) -> dict[Node, Home]:
+    def _homes(self, group: Group, number: int, first_map: Expr) -> dict[Node, Home]:
         w = self.writer
         homes = {node: Home(w, w.buffers[node]) for node in group.commits}
         for node in group.kept:
             if node in self._outputs and node not in w.updates:
                 homes[node] = Home(w, w.buffers[node])
             elif node in self._read_later:
-                homes[node] = self._in_scratch(node, rows, longest)
+                homes[node] = self._in_scratch(node, self._longest[number], first_map)
         return homes
 
-    def _in_scratch(self, node: Node, rows: Range, longest: int) -> Home:
+    def _in_scratch(self, node: Node, longest: int, first_map: Expr) -> Home:
+        """Of a block cut in rows, the last rows only: each takes the place of an old one."""
         w, shape = self.writer, node.type.shape
         if not shape:
             return Home(w, w.scratch(1))
-        inner = list(shape[1:])
-        if self._axis == 2:
-            inner[1] = longest
-        if self._by_blocks:
-            return Home(w, w.scratch(*inner, LANES), one_block=True, first=rows[0])
-        return Home(w, w.scratch(blocks(node.type), *inner, LANES))
+        if not self._grouping.by_blocks:
+            return Home(w, w.scratch(blocks(node.type), *shape[1:], LANES))
+        if self._bands.axis != 2:
+            return Home(w, w.scratch(*shape[1:], LANES), lambda index: index[1:])
+
+        def within(index: Index) -> Index:
+            _, c, i, *rest = index
+            slot = i if longest == shape[2] else tirx.truncmod(i, longest)
+            return difference(c, first_map), slot, *rest
+
+        return Home(w, w.scratch(self._bands.maps, longest, *shape[3:], LANES), within)
+
+    # ------------------------------------------------------------------------ one group
 
     def _write_group(
-        self, group: Group, block: Expr, rows: Range, longest: int, homes: dict[Node, Home]
+        self, group: Group, number: int, place: _Place, homes: dict[Node, Home]
     ) -> None:
         def sink(at: tuple[Expr, ...], value: Lane) -> None:
             assert group.maker is not None
@@ -188,20 +139,29 @@ class _Kernel:
             self._put(group, Position(self.writer, RULES, at, held), homes)
 
         if group.maker is None:
-            self._nest(group, block, rows, homes)
-        else:
-            stage = Stage(self.writer, group.maker, block, rows, longest, sink)
-            MAKERS[group.maker.op](stage)
+            self._nest(group, place, homes)
+            return
+        maps = self._bands.maps if self._bands.axis == 2 else prod(group.shape[1:2])
+        stage = Stage(
+            *(self.writer, group.maker, place.block, place.first_map, maps),
+            *(place.rows, self._longest[number], sink, homes.values()),
+        )
+        MAKERS[group.maker.op](stage)
 
-    def _nest(self, group: Group, block: Expr, rows: Range, homes: dict[Node, Home]) -> None:
+    def _nest(self, group: Group, place: _Place, homes: dict[Node, Home]) -> None:
         extents: list[Any] = list(group.shape[1:])
-        begin: list[Any] = [None] * len(extents)
-        if self._axis and self._parts > 1:
-            extents[self._axis - 1] = difference(rows[1], rows[0])
-            begin[self._axis - 1] = rows[0]
+        begin: list[Any] = [0] * len(extents)
+        if axis := self._bands.axis:
+            low, high = place.rows
+            extents[axis - 1], begin[axis - 1] = difference(high, low), low
+        if axis == 2:
+            extents[0], begin[0] = self._bands.maps, place.first_map
         with nested(self.writer, extents) as index:
-            inner = [i if b is None else i + b for i, b in zip(index, begin, strict=True)]
-            at = (block, *inner) if group.shape else ()
+            inner = [
+                b + i if not isinstance(b, int) or b else i
+                for i, b in zip(index, begin, strict=True)
+            ]
+            at = (place.block, *inner) if group.shape else ()
             self._put(group, Position(self.writer, RULES, at), homes)
 
     def _put(self, group: Group, position: Position, homes: dict[Node, Home]) -> None:
@@ -212,9 +172,12 @@ class _Kernel:
             position.store(node, home, values[node])
 
 
-def _same_rows(node: Node) -> bool:
-    """Whether a pointwise op reads its operands of rank 4 in the same rows."""
-    return node.op in RULES and all(
-        access_of(node, place) is Access.SAME or (x.type.rank < 4 and not x.inputs)
-        for place, x in enumerate(node.inputs)
-    )
+def _digits(w: Writer, number: Expr, base: int) -> tuple[Expr, Expr]:
+    """number // base and number % base."""
+    if base == 1 or isinstance(number, int):
+        return number // base if isinstance(number, int) else number, 0
+    return w.let(tirx.truncdiv(number, base)), w.let(tirx.truncmod(number, base))
+
+
+def _bound(w: Writer, value: Expr) -> Expr:
+    return value if isinstance(value, int) else w.let(value)

@@ -16,8 +16,8 @@ from codegen.kernels.memory import Scratch
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 
-ENOUGH = 1.75
-"""Multiply-adds per load that keep the arithmetic busy."""
+HEIGHTS = (8, 6, 4, 16, 3, 2, 1)
+"""Rows that a tile may have; of two that do as much per load the first, with fewer vectors."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,13 @@ def pieces(total: int, most: int) -> list[Run]:
 
 
 def best_shape(accumulators: int, rows: int, columns: int) -> tuple[int, int]:
-    """The (rows, columns) of a tile that does enough per load, for a result of this extent.
-
-    Among such tiles the highest, as it reads each vector for most rows.
-    """
-    shapes = [(r, accumulators // r) for r in (8, 4, 16, 2, 1) if r <= accumulators]
+    """The (rows, columns) of a tile that does most per load, for a result of this extent."""
+    shapes = [(r, accumulators // r) for r in HEIGHTS if r <= accumulators]
 
     def work_per_load(shape: tuple[int, int]) -> float:
         r = rows / sum(run.count for run in pieces(rows, shape[0]))
         c = columns / sum(run.count for run in pieces(columns, shape[1]))
-        return min(ENOUGH, r * c / (r + c))
+        return r * c / (r + c)
 
     return max(shapes, key=work_per_load)
 
@@ -104,6 +101,11 @@ class Tile:
         for (m, n), total in self._sums.items():
             if columns[n] is not None:
                 self._w.store(total, total[VECTOR] + rows[m] * columns[n], VECTOR)
+
+    def resume(self, array: Scratch, at: At) -> None:
+        """Go on with sums that were kept in an array."""
+        for place, total in self._sums.items():
+            self._w.store(total, array[(*at(*place), VECTOR)], VECTOR)
 
     def keep(self, array: Scratch, at: At) -> None:
         """Store every sum in an array."""

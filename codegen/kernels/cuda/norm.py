@@ -50,7 +50,7 @@ class _Maps:
 
         def made() -> tuple[Lane, Lane]:
             d = self.denominator(number)
-            return self.formula.divided(self.p.writer, d, self.operand(1, number))
+            return self.formula.scaled(self.p.writer, d, self.operand(1, number))
 
         if 0 <= number < self.p.column.count:
             return self.p.column.once((self.node, "divided", number), made)
@@ -100,8 +100,8 @@ def _sum(terms: list[Lane], lane: Expr) -> Expr:
 def _lrn(p: Position, node: Node) -> Lane:
     maps = _Maps(p, node)
     x = maps.operand(0, p.number)
-    root = maps.formula.root(p.writer, maps.denominator(p.number))
-    return lambda i: x(i) / root(i)
+    scale = maps.formula.scale(p.writer, maps.denominator(p.number))
+    return lambda i: x(i) * scale(i)
 
 
 def _lrn_dx(p: Position, node: Node) -> Lane:

@@ -31,8 +31,8 @@ def _denominator(p: Position, node: Node, formula: Formula) -> Lane:
 
 def _spatial_lrn(p: Position, node: Node) -> Lane:
     formula, x = Formula(node), p.vector(node.inputs[0])
-    root = formula.root(p.writer, _denominator(p, node, formula))
-    return lambda i: x(i) / root(i)
+    scale = formula.scale(p.writer, _denominator(p, node, formula))
+    return lambda i: x(i) * scale(i)
 
 
 def _spatial_lrn_dx(w: Writer, node: Node) -> Rule:
@@ -42,12 +42,12 @@ def _spatial_lrn_dx(w: Writer, node: Node) -> Rule:
     with w.positions(node.type) as at:
         p = Position(w, {}, at)
         x, dy = (p.vector(operand) for operand in node.inputs)
-        _, over_d = formula.divided(w, _denominator(p, node, formula), dy)
+        _, over_d = formula.scaled(w, _denominator(p, node, formula), dy)
         w.put(terms, over_d(w.lane) * x(w.lane), *at, w.lane)
 
     def rule(p: Position, node: Node) -> Lane:
         x, dy = (p.vector(operand) for operand in node.inputs)
-        part, _ = formula.divided(p.writer, _denominator(p, node, formula), dy)
+        part, _ = formula.scaled(p.writer, _denominator(p, node, formula), dy)
         taps = _around(p, node, formula.after, formula.before)
         total = summed(p, taps, lambda i, j: lambda lane: terms[*p.at[:2], i, j, lane])
         return lambda i: part(i) + f32(formula.factor) * x(i) * total(i)

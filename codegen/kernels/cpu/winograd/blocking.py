@@ -11,7 +11,9 @@ from codegen.kernels.cpu.writer import LANES
 
 FLOAT = 4
 NEARER = 0.5
-"""What a byte from the second cache costs, beside one from the shared cache."""
+"""What a byte from the second cache costs, beside one that comes and goes in the shared cache."""
+STREAMED = 0.5
+"""What a byte of the weights costs, which are only read, in their order."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Matrices:
         tiles, turns = way.rows * self.columns, -(-self.maps // way.maps)
         vector = self.products * tiles * LANES * FLOAT
         pixels, products = vector * self.depth, vector * way.maps * self.height
-        moved = 1.0 * self.products * self.maps * self.height * self.depth * FLOAT
-        moved += NEARER * pixels * turns
+        weights = self.products * self.maps * self.height * self.depth * FLOAT
+        moved = STREAMED * weights + NEARER * pixels * turns
         if pixels + products > cache:
             # Written once, read in every turn.
             moved += pixels * (1 + turns)

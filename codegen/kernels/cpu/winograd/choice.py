@@ -1,22 +1,28 @@
 """Whether minimal filtering pays for a convolution, and with tiles of which size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
+from math import prod
+from operator import attrgetter
 
 from codegen.kernels.axis import Adjoint, Axis, Forward, axes, groups_of
 from codegen.kernels.cpu.linear import operations
-from codegen.kernels.cpu.winograd.correlation import rows_of_tile
+from codegen.kernels.cpu.winograd.band import fills_registers
 from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import side
+from codegen.kernels.cpu.winograd.side import Kind, side
 from codegen.kernels.cpu.writer import LANES, blocks
-from codegen.kernels.minimal import Matrix
+from codegen.kernels.minimal import POINTS, Matrix
 from codegen.targets import Cpu
 from ir.graph import Node
 
-PRODUCTS = {"none": 0, "mild": 6, "fast": 7}
-"""Products along a side at most, by the target's `winograd`: rounding errors grow with them."""
-DEAR = 2.5
-"""What an instruction of a transform costs, beside one of a product: it loads and stores more."""
+GROWTH = {"none": 0, "mild": 10, "fast": 32}
+"""How much a tile may magnify rounding at most (`Minimal.growth` down times across), by the
+target's `winograd`."""
+LENIENT = 2
+"""Times that for weight gradients, which are sums of so much that they are rounded anyway."""
+MOVED = 16
+"""What it costs to write and read a transformed vector, beside an instruction."""
 GAIN = 0.85
 """Part of the direct kernel's work that is little enough to change over."""
 
@@ -35,19 +41,32 @@ def phases(node: Node, target: Cpu) -> Phases | None:
 
 def candidates(node: Node, winograd: str) -> list[Phases]:
     """All tiles that are accurate enough; none where there is no kernel."""
-    (down, across), most = _axes(node), PRODUCTS[winograd]
     if not _suits(node):
         return []
-    return [
-        Phases(side(down, one), side(across, other))
-        for one, other in product(_sizes(down, most), _sizes(across, most))
-    ]
+    pairs = product(*(list(map(partial(side, axis), _sizes(axis))) for axis in _axes(node)))
+    found = (Phases(*pair) for pair in pairs)
+    return [each for each in found if growth(node, each) <= allowed(node, winograd)]
 
 
-def _sizes(axis: Axis, most: int) -> Iterator[int]:
-    """Of tiles: one result where a phase has one tap, as there is nothing to win; else more."""
+def growth(node: Node, by: Phases) -> float:
+    """How much tiles magnify rounding; of both sizes, the most."""
+    which = attrgetter("gradient" if node.op == "conv_dw" else "forward")
+    sides = (by.down, by.across)
+    return prod((max(which(kind).growth for kind in along.kinds) for along in sides), start=1.0)
+
+
+def allowed(node: Node, winograd: str) -> float:
+    """How much they may."""
+    return GROWTH[winograd] * (LENIENT if node.op == "conv_dw" else 1)
+
+
+def _sizes(axis: Axis) -> Iterator[int]:
+    """Of tiles: one result where a phase has one tap, as there is nothing to win; else more, and
+    of all sizes that give so many tiles the least."""
     taps = -(-axis.window // axis.stride)
-    yield from [1] if taps == 1 else range(2, min(most - taps + 1, axis.results) + 1)
+    most = max(POINTS) - taps + 1
+    sizes = [1] if taps == 1 else range(2, min(most, axis.results) + 1)
+    yield from (size for size in sizes if side(axis, size).size == size)
 
 
 def _axes(node: Node) -> tuple[Axis, Axis]:
@@ -71,43 +90,36 @@ def _suits(node: Node) -> bool:
 
 def _fills_registers(node: Node, target: Cpu) -> bool:
     """Whether the maps of a result can be cut into tiles that use half of the registers."""
-    columns = target.tuning.strip
-    rows = rows_of_tile(target, node.type.shape[1] // groups_of(node), columns)
-    return node.op == "conv_dw" or 2 * rows * columns >= target.accumulators
+    maps = node.type.shape[1] // groups_of(node)
+    return node.op == "conv_dw" or fills_registers(target, maps, target.tuning.strip)
 
 
 # ------------------------------------------------------------------------------- work
 
 
 def work(node: Node, by: Phases) -> float:
-    """Vector instructions of minimal filtering, those of transforms counted at what they cost."""
+    """Vector instructions of minimal filtering, and what is moved between transforms and
+    products as if by instructions."""
     maps, depth, images = _matrix(node)
     depth *= by.count
-    pixels = depth * by.tiles * _both(by, by.down.forward.input, by.across.forward.input)
-    results = maps * by.tiles * _both(by, *_last(node, by))
-    filters = maps * depth * by.products * (by.down.taps + by.across.taps) / LANES
-    products = by.products * by.tiles * maps * depth
-    return images * (products + DEAR * (pixels + results)) + DEAR * filters
+    vectors = MOVED * by.multiplied
+    pixels = depth * (vectors + _all(by, lambda kind: kind.forward.input))
+    results = maps * (vectors + _all(by, _last(node)))
+    filters = maps * depth * by.products * (by.down.taps + by.across.taps + MOVED) / LANES
+    return images * (by.multiplied * maps * depth + pixels + results) + filters
 
 
 def direct_work(node: Node) -> float:
     """Vector instructions of the direct kernel, which skips what lies outside the image."""
     maps, depth, images = _matrix(node)
-    taps = 1
-    for axis in _axes(node):
-        taps *= sum(
-            1
-            for phase in axis.phases()
-            for _, base in phase.taps
-            for q in range(phase.count)
-            if 0 <= base + phase.pull * q < axis.sources
-        )
-    return images * taps * maps * depth
+    return images * prod(axis.met for axis in _axes(node)) * maps * depth
 
 
 def _matrix(node: Node) -> tuple[int, int, int]:
     """Maps of all groups, source maps of each, blocks of images."""
     maps, depth = _weights(node)[:2]
+    if node.op == "conv_dx":
+        maps, depth = depth * groups_of(node), maps // groups_of(node)
     image = node.inputs[0] if node.op == "conv_dw" else node
     return maps, depth, blocks(image.type)
 
@@ -117,13 +129,18 @@ def _weights(node: Node) -> tuple[int, ...]:
     return node.inputs[place[node.op]].type.shape if node.op in place else node.type.shape
 
 
-def _last(node: Node, by: Phases) -> tuple[Matrix, Matrix]:
+def _last(node: Node) -> Callable[[Kind], Matrix]:
     """What is done for every result map: back from products, or from its gradient to products."""
     if node.op == "conv_dw":
-        return by.down.gradient.taps_matrix, by.across.gradient.taps_matrix
-    return by.down.forward.output, by.across.forward.output
+        return lambda kind: kind.gradient.taps_matrix
+    return lambda kind: kind.forward.output
 
 
-def _both(by: Phases, down: Matrix, across: Matrix) -> int:
-    """Instructions of a transform along columns, then along rows, of one tile."""
-    return operations(down) * len(across[0]) + operations(across) * len(down)
+def _all(by: Phases, matrix: Callable[[Kind], Matrix]) -> int:
+    """Instructions of a transform of all tiles, along columns, then along rows."""
+    total = 0
+    for one, other in product(by.down.kinds, by.across.kinds):
+        down, across = matrix(one), matrix(other)
+        steps = operations(down) * len(across[0]) + operations(across) * len(down)
+        total += one.count * other.count * steps
+    return total

@@ -13,7 +13,7 @@ from tvm import tirx
 from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Tile, pieces
-from codegen.kernels.cpu.winograd.band import At, Band
+from codegen.kernels.cpu.winograd.band import At, Band, columns_of_strip, rows_of_tile
 from codegen.kernels.cpu.winograd.blocking import Blocking, Matrices
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
@@ -44,8 +44,9 @@ class Correlation:
         self.groups = groups_of(node)
         self.maps = node.type.shape[1] // self.groups
         self.depth = self.source.type.shape[1] // self.groups * phases.count
-        self.tuning, self.runs = target.tuning, pieces(phases.across.tiles, target.tuning.strip)
-        columns = max(run.size for run in self.runs)
+        self.tuning = target.tuning
+        columns = columns_of_strip(target, self.maps, phases.across.tiles)
+        self.runs = pieces(phases.across.tiles, columns)
         self.rows = rows_of_tile(target, self.maps, columns)
 
     def operands(self) -> None:
@@ -78,7 +79,9 @@ class Correlation:
                 column = w.let(run.begin + rest % run.count * run.size)
                 group = w.let(rest // run.count % self.groups)
                 block = w.let(rest // (run.count * self.groups))
-                self._band(weights, Band(block, group, rows, column, run.size), maps, share)
+                larger = min(max(self.phases.across.larger - run.begin, 0), run.size)
+                band = Band(block, group, rows, column, run.size, larger)
+                self._band(weights, band, maps, share)
         return w.built(noalias=True)
 
     def _blocking(self, columns: int) -> Blocking:
@@ -99,10 +102,26 @@ class Correlation:
         with w.serial((maps[1] - maps[0] + share.maps - 1) // share.maps) as turn:
             begin = w.let(maps[0] + turn * share.maps)
             count = w.let(tirx.min(share.maps, maps[1] - begin))
-            with w.serial(panels) as panel, w.serial(count) as i, band.each_row(w) as (_, place):
-                at = At(band, panel, (begin + i) * self.rows, i * self.rows, place)
-                self._multiply(weights, pixels, products, at)
+            for panel, rows, columns in self._panels(band):
+                with w.serial(count) as i, band.each_row(w, rows) as (_, place):
+                    first, kept = (begin + i) * self.rows, i * self.rows
+                    at = At(band, panel, first, kept, place, columns)
+                    self._multiply(weights, pixels, products, at)
             self._transform_back(products, band, begin * self.rows, count * self.rows)
+
+    def _panels(self, band: Band) -> Iterator[tuple[Expr, Range, int]]:
+        """Write for all products, each with the rows and the number of columns that have it."""
+        w, (down, across) = self.w, (self.phases.down, self.phases.across)
+        with w.serial(down.products) as i:
+            begin, end = band.rows
+            if len(down.kinds) > 1:
+                larger = tirx.max(begin, tirx.min(end, down.larger))
+                end = w.let(tirx.Select(i == 0, larger, end))
+            whole = 0 if band.larger == band.columns else 1
+            if whole and band.larger:
+                yield w.let(i * across.products), (begin, end), band.larger
+            with w.serial(across.products - whole, whole) as j:
+                yield w.let(i * across.products + j), (begin, end), band.columns
 
     def _transform_pixels(self, result: Scratch, band: Band) -> None:
         w = self.w
@@ -124,11 +143,11 @@ class Correlation:
         raise NotImplementedError
 
     def _multiply(self, weights: Scratch, pixels: Scratch, products: Scratch, at: At) -> None:
-        tile = Tile(self.w, self.rows, at.band.columns)
+        tile = Tile(self.w, self.rows, at.columns)
         with self.reduction(at.band.group) as (d, *depth):
             tile.add(
                 self.scalars(weights, at, (depth[0], depth[1])),
-                [self._pixels(pixels, at, d, n) for n in range(at.band.columns)],
+                [self._pixels(pixels, at, d, n) for n in range(at.columns)],
             )
         tile.keep(products, lambda m, n: (at.panel, at.kept + m, at.place + n))
 
@@ -147,16 +166,20 @@ class Correlation:
             band.each_row(w) as (row, place),
             w.serial(band.columns) as t,
         ):
-            with w.serial(across.products) as j:
-                panels = [i * across.products + j for i in range(down.products)]
-                vectors = [products[panel, k, place + t, VECTOR] for panel in panels]
-                transform(w, down.forward.output, vectors, half, lambda i: (i, j))
-            top, left = w.let(row * down.size), w.let((band.column + t) * across.size)
-            height = w.let(tirx.min(down.size, down.results - top))
-            width = w.let(tirx.min(across.size, across.results - left))
+            column = w.let(band.column + t)
+            low = w.let(across.first(column))
+            with w.serial(across.products - low, low) as j:
+                for kind in down.kind(w, row):
+                    matrix, high = kind.forward.output, kind.first
+                    panels = [i * across.products + j for i in range(high, down.products)]
+                    vectors = [products[panel, k, place + t, VECTOR] for panel in panels]
+                    transform(w, matrix, vectors, half, lambda i: (i, j))
+            top, left = w.let(down.start(row)), w.let(across.start(column))
+            height, width = w.let(down.has(row)), w.let(across.has(column))
             with w.serial(height) as i:
-                vectors = [half[i, j, VECTOR] for j in range(across.products)]
-                transform(w, across.forward.output, vectors, whole, lambda j: (i, j))
+                for kind in across.kind(w, column):
+                    vectors = [half[i, j, VECTOR] for j in range(kind.first, across.products)]
+                    transform(w, kind.forward.output, vectors, whole, lambda j: (i, j))
             with w.serial(height) as i, w.serial(width) as j:
                 at = (band.block, band.group * self.maps + first + k, top + i, left + j)
                 self.epilogue.write(at, lambda lane: whole[i, j, lane])
@@ -165,9 +188,3 @@ class Correlation:
 def _share(w: Writer, total: int, number: Expr, count: Expr) -> Range:
     """One of `count` near-equal parts of a range."""
     return w.opaque(total * number // count), w.opaque(total * (number + 1) // count)
-
-
-def rows_of_tile(target: Cpu, maps: int, columns: int) -> int:
-    """Maps of a register tile: as many as fit and divide all."""
-    most = max(1, target.accumulators // columns)
-    return max(n for n in range(1, most + 1) if maps % n == 0)

@@ -7,7 +7,7 @@ from typing import Any
 from tvm import tirx
 
 from codegen.kernels.cpu.linear import ZERO, transform
-from codegen.kernels.cpu.tile import VECTOR, each
+from codegen.kernels.cpu.tile import VECTOR
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.memory import Scratch
@@ -39,29 +39,32 @@ class Cotangents:
     ) -> None:
         """result[at(product, image)] for all products and images."""
         w, down, across = self._w, self._phases.down, self._phases.across
-        self._turn(patch)
+        height, width = w.let(down.has(patch.row)), w.let(across.has(patch.column))
+        self._turn(patch, height, width)
         with w.serial(LANES) as image:
-            with w.serial(across.size) as x:
-                vectors = [self._turned[y, x, image, VECTOR] for y in range(down.size)]
-                transform(w, down.gradient.taps_matrix, vectors, self._half, lambda i: (i, x))
-            with w.serial(down.products) as i:
-                vectors = [self._half[i, x, VECTOR] for x in range(across.size)]
-                first = i * across.products
-                matrix = across.gradient.taps_matrix
-                transform(w, matrix, vectors, result, lambda j: at(first + j, image))
+            with w.serial(width) as x:
+                for kind in down.kind(w, patch.row):
+                    vectors = [self._turned[y, x, image, VECTOR] for y in range(kind.size)]
+                    matrix = kind.gradient.taps_matrix
+                    transform(w, matrix, vectors, self._half, lambda i: (i, x), kind.first)
+            low = w.let(down.first(patch.row))
+            with w.serial(down.products - low, low) as i:
+                panel = i * across.products
+                for kind in across.kind(w, patch.column):
+                    vectors = [self._half[i, x, VECTOR] for x in range(kind.size)]
+                    matrix = kind.gradient.taps_matrix
+                    transform(
+                        w, matrix, vectors, result, lambda j: at(panel + j, image), kind.first
+                    )
 
-    def _turn(self, patch: Patch) -> None:
-        """Put the lanes' images where the maps were; what lies outside of dy is zero."""
+    def _turn(self, patch: Patch, height: Expr, width: Expr) -> None:
+        """Put the lanes' images where the maps were."""
         w, down, across = self._w, self._phases.down, self._phases.across
-        with each(w, (down.size, across.size)) as (i, j):
-            y, x = w.let(patch.row * down.size + i), w.let(patch.column * across.size + j)
-            inside = w.let(tirx.all(y < down.results, x < across.results), "bool")
-            with w.when(inside):
-                rows = [self._images(patch, k, y, x) for k in range(LANES)]
-                for image, vector in enumerate(transposed(w, rows)):
-                    w.put(self._turned, vector, i, j, image, VECTOR)
-            with w.when(tirx.Not(inside)), w.serial(LANES) as image:
-                w.put(self._turned, ZERO, i, j, image, VECTOR)
+        top, left = w.let(down.start(patch.row)), w.let(across.start(patch.column))
+        with w.serial(height) as i, w.serial(width) as j:
+            rows = [self._images(patch, k, top + i, left + j) for k in range(LANES)]
+            for image, vector in enumerate(transposed(w, rows)):
+                w.put(self._turned, vector, i, j, image, VECTOR)
 
     def _images(self, patch: Patch, k: int, y: Expr, x: Expr) -> Expr:
         """16 images of a map; zero beyond the last map, as is the padding of what they update."""

@@ -13,7 +13,7 @@ from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Run, Tile, best_shape, pieces
 from codegen.kernels.cpu.winograd.cotangents import Cotangents, Patch
 from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.pixels import Pixels
+from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
 from codegen.kernels.cpu.winograd.strips import Strips
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
@@ -143,7 +143,8 @@ class ConvDw:
             strip = self.strips.at(w, some.begin + number)
             # Lanes beyond the batch hold anything.
             images = w.valid_lanes(self.x, strip.block)
-            with w.serial(strip.tiles) as t, w.serial(images) as image:
+            tiles = w.let(self._met(strip, at.panel))
+            with w.serial(tiles) as t, w.serial(images) as image:
                 place = at.panel, number, t, image
                 pixels = [self._pixel(at.source + m, *place) for m in range(at.rows)]
                 tile.add(pixels, [self._maps(at.maps + n, *place) for n in range(at.columns)])
@@ -156,6 +157,17 @@ class ConvDw:
         with w.when(tirx.Not(first)):
             tile.keep_added(self.sums, sums)
 
+    def _met(self, strip: Strip, panel: Expr) -> Expr:
+        """How many tiles of a strip have a product; smaller ones lack the first."""
+        (down, across), tiles = (self.phases.down, self.phases.across), strip.tiles
+        if len(across.kinds) > 1:
+            larger = tirx.max(0, tirx.min(tiles, across.larger - strip.first))
+            tiles = tirx.Select(panel % across.products == 0, larger, tiles)
+        if len(down.kinds) > 1:
+            lacking = tirx.all(panel < across.products, strip.row >= down.larger)
+            tiles = tirx.Select(lacking, 0, tiles)
+        return tiles
+
     def _pixel(self, channel: Expr, panel: Expr, *place: Expr) -> Expr:
         return self.pixels[panel, channel, *place]
 
@@ -167,6 +179,7 @@ class ConvDw:
     def _transform_back(self) -> None:
         """A task has one block of maps, one channel and phase."""
         w, (down, across) = self.w, (self.phases.down, self.phases.across)
+        back, along = (side.kinds[0].gradient.output for side in (down, across))
         with w.tasks(self.blocks * self.depth) as task:
             k, d = w.let(task // self.depth), w.let(task % self.depth)
             channel, row, column = self.phases.of(w, d)
@@ -175,10 +188,10 @@ class ConvDw:
             with w.serial(across.products) as j:
                 panels = [i * across.products + j for i in range(down.products)]
                 vectors = [self.sums[panel, k, d, VECTOR] for panel in panels]
-                transform(w, down.gradient.output, vectors, half, lambda r: (r, j))
+                transform(w, back, vectors, half, lambda r: (r, j))
             with w.serial(down.count(row)) as r:
                 vectors = [half[r, j, VECTOR] for j in range(across.products)]
-                transform(w, across.gradient.output, vectors, taps, lambda s: (s,))
+                transform(w, along, vectors, taps, lambda s: (s,))
                 with w.serial(across.count(column)) as s:
                     place = (k, channel, down.tap(r, row), across.tap(s, column))
                     self.epilogue.write(place, lambda lane: taps[s, lane])

@@ -16,7 +16,7 @@ class Phases:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Results of a tile, down and across."""
+        """Results of a larger tile, down and across."""
         return self.down.size, self.across.size
 
     @property
@@ -26,8 +26,13 @@ class Phases:
 
     @property
     def products(self) -> int:
-        """Of a tile, for each pair of source and result map; matrices to be multiplied."""
+        """Of a larger tile, for each pair of source and result map; matrices to be multiplied."""
         return self.down.products * self.across.products
+
+    @property
+    def multiplied(self) -> int:
+        """Products of all tiles of a map."""
+        return self.down.multiplied * self.across.multiplied
 
     @property
     def tiles(self) -> int:

@@ -11,18 +11,49 @@ from functools import cached_property
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Axis
+from codegen.kernels.cpu.writer import Writer
 from codegen.kernels.minimal import Minimal
 from codegen.loops import Expr
 
 
 @dataclass(frozen=True)
+class Kind:
+    """The tiles begin .. end - 1 of a side, all with `size` results.
+
+    They have all products of the side from number `first` on.
+    """
+
+    begin: int
+    end: int
+    size: int
+    taps: int
+    first: int
+
+    @property
+    def count(self) -> int:
+        """How many tiles."""
+        return self.end - self.begin
+
+    @cached_property
+    def forward(self) -> Minimal:
+        """Results from pixels and taps."""
+        return Minimal(self.size, self.taps, self.first)
+
+    @cached_property
+    def gradient(self) -> Minimal:
+        """Gradients of taps from pixels and gradients of results."""
+        return Minimal(self.taps, self.size, self.first)
+
+
+@dataclass(frozen=True)
 class Side:
-    """Results in `tiles` tiles of `size`; a tile reads `products` pixels of each phase.
+    """Results in `tiles` tiles of near-equal size, the larger ones first; smaller ones have one
+    result and one product less. A tile reads as many pixels of each phase as it has products.
 
     A data gradient is a correlation as well: of dy, with the taps from last to first.
     """
 
-    size: int
+    tiles: int
     results: int
     sources: int
     window: int
@@ -31,29 +62,62 @@ class Side:
     flipped: bool
 
     @property
+    def size(self) -> int:
+        """Results of a larger tile."""
+        return -(-self.results // self.tiles)
+
+    @property
     def taps(self) -> int:
         """Taps of the phase that has most."""
         return -(-self.window // self.stride)
 
     @property
     def products(self) -> int:
-        """Pixels that a tile reads in a phase, and products along this axis."""
+        """Of a larger tile, along this axis."""
         return self.size + self.taps - 1
 
     @property
-    def tiles(self) -> int:
-        """How many there are; the last may stick out."""
-        return -(-self.results // self.size)
+    def multiplied(self) -> int:
+        """Products of all tiles."""
+        return self.results + self.tiles * (self.taps - 1)
+
+    @property
+    def larger(self) -> int:
+        """How many tiles are of the larger size."""
+        return self.tiles - (self.tiles * self.size - self.results)
 
     @cached_property
-    def forward(self) -> Minimal:
-        """Results from pixels and taps."""
-        return Minimal(self.size, self.taps)
+    def kinds(self) -> list[Kind]:
+        """The tiles of each size."""
+        kinds = [Kind(0, self.larger, self.size, self.taps, 0)]
+        if self.larger < self.tiles:
+            kinds.append(Kind(self.larger, self.tiles, self.size - 1, self.taps, 1))
+        return kinds
 
-    @cached_property
-    def gradient(self) -> Minimal:
-        """Gradients of taps from pixels and gradients of results."""
-        return Minimal(self.taps, self.size)
+    def kind(self, w: Writer, tile: Expr) -> Iterator[Kind]:
+        """Write for each kind what is to be done for a tile of it."""
+        if len(self.kinds) == 1:
+            yield self.kinds[0]
+            return
+        for kind in self.kinds:
+            with w.when(tile < self.larger if kind.begin == 0 else tile >= self.larger):
+                yield kind
+
+    def start(self, tile: Expr) -> Expr:
+        """The first result of a tile."""
+        if len(self.kinds) == 1:
+            return tile * self.size
+        return tile * (self.size - 1) + tirx.min(tile, self.larger)
+
+    def has(self, tile: Expr) -> Expr:
+        """How many results a tile has."""
+        return self.size - self.first(tile)
+
+    def first(self, tile: Expr) -> Expr:
+        """The first product that a tile has."""
+        if len(self.kinds) == 1:
+            return 0
+        return tirx.Select(tile < self.larger, 0, 1)
 
     def tap(self, number: Expr, phase: Expr) -> Expr:
         """The place in the window of a phase's tap."""
@@ -81,23 +145,26 @@ class Side:
         some = tirx.all(begin < end, begin < count)
         return tirx.Select(some, begin, 0), tirx.Select(some, tirx.min(count, end), 0)
 
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """All the (begin, end) that `inside` has for whole tiles."""
+    def spans(self, kind: Kind) -> Iterator[tuple[int, int]]:
+        """All the (begin, end) that `inside` has for whole tiles of a kind."""
         found = {
-            self._span(tile * self.size, phase)
-            for tile in range(self.tiles)
+            self._span(tile, kind, phase)
+            for tile in range(kind.begin, kind.end)
             for phase in range(self.stride)
         }
         yield from sorted(found)
 
-    def _span(self, first: int, phase: int) -> tuple[int, int]:
-        pixels = [self.pixel(first + step, phase) for step in range(self.products)]
+    def _span(self, tile: int, kind: Kind, phase: int) -> tuple[int, int]:
+        first = tile * kind.size + min(tile, self.larger) * kind.first
+        pixels = [self.pixel(first + step, phase) for step in range(kind.forward.products)]
         met = [step for step, pixel in enumerate(pixels) if 0 <= pixel < self.sources]
         return (met[0], met[-1] + 1) if met else (0, 0)
 
 
 def side(axis: Axis, size: int) -> Side:
-    """An axis of a convolution, or of a data gradient of stride 1, in tiles of this size."""
+    """An axis of a convolution, or of a data gradient of stride 1, in tiles of at most this
+    size."""
     flipped = isinstance(axis, Adjoint)
     before = axis.window - 1 - axis.before if flipped else axis.before
-    return Side(size, axis.results, axis.sources, axis.window, axis.stride, before, flipped)
+    tiles = -(-axis.results // size)
+    return Side(tiles, axis.results, axis.sources, axis.window, axis.stride, before, flipped)

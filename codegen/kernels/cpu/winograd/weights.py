@@ -14,6 +14,7 @@ from ir.graph import Node
 def transformed(w: Writer, weights: Node, phases: Phases) -> Scratch:
     """[products, blocks of maps, source maps x phases, 16 maps], which all threads share."""
     down, across = phases.down, phases.across
+    columns, rows = (side.kinds[0].forward.taps_matrix for side in (down, across))
     depth = weights.type.shape[1] * phases.count
     result = w.shared(phases.products, blocks(weights.type), depth, LANES, skew=LANES)
     with w.tasks(blocks(weights.type) * depth) as task:
@@ -30,11 +31,11 @@ def transformed(w: Writer, weights: Node, phases: Phases) -> Scratch:
             for count in down.counts:
                 with w.when(tirx.all(down.count(row) == count, s < taps)):
                     vectors = [tap(r, s) if r < count else None for r in range(down.taps)]
-                    transform(w, down.forward.taps_matrix, vectors, half, lambda i: (i, s))
+                    transform(w, columns, vectors, half, lambda i: (i, s))
             with w.when(s >= taps), w.serial(down.products) as i:
                 w.put(half, ZERO, i, s, VECTOR)
         with w.serial(down.products) as i:
             vectors = [half[i, s, VECTOR] for s in range(across.taps)]
-            first = i * across.products
-            transform(w, across.forward.taps_matrix, vectors, result, lambda j: (first + j, k, d))
+            panel = i * across.products
+            transform(w, rows, vectors, result, lambda j: (panel + j, k, d))
     return result
