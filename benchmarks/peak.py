@@ -44,7 +44,8 @@ class Ceilings:
 
 
 def measured(threads: int) -> Ceilings:
-    """Both ceilings with so many threads; takes about a second."""
+    """Both ceilings with so many threads; takes about a second. Kernels get no more from here."""
+    pool(threads)
     moved = max(bandwidth(name, threads, MEMORY) for name in MOVED)
     return Ceilings(multiply_adds(threads), moved)
 
@@ -54,7 +55,6 @@ def measured(threads: int) -> Ceilings:
 
 def multiply_adds(threads: int) -> float:
     """Operations per second of fused multiply-adds; one counts two."""
-    pool(threads)
     registers = cpu().accumulators
     kernel, area = ceiling(multiply_add, registers), allocate(threads * LANES * 4)
     seconds = _least(lambda: kernel(threads, pointer(area), LANES, ROUNDS))
@@ -63,7 +63,6 @@ def multiply_adds(threads: int) -> float:
 
 def bandwidth(name: str, threads: int, size: int) -> float:
     """Bytes per second that threads move, each in an array of its own of so many bytes."""
-    pool(threads)
     size -= size % (LANES * STREAMS * 4)
     rounds = max(1, CACHED // size)
     kernel, area = ceiling(BODIES[name]), allocate(threads * size)
@@ -91,6 +90,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores, help="at most (default all)")
     options = parser.parse_args()
     about, counts = machine(), sorted({1, options.threads})
+    pool(options.threads)
     rows = [_row(threads) for threads in counts]
     header = ["ceiling", *(f"{threads} threads" for threads in counts)]
     body = [[name, *(f"{row[name]:.1f}" for row in rows)] for name in rows[0] if name != "threads"]
