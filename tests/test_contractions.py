@@ -38,13 +38,14 @@ EPS = float(np.finfo(np.float32).eps)
 
 
 def check(graph: Graph, feeds: dict[str, Array], target: Target) -> None:
-    """One and three threads give the oracle's results, and the same bits."""
+    """One thread gives the oracle's results; three, and more than have tasks, the same bits."""
     kernel = Kernel(graph, target)
-    one, three = kernel.run(feeds, 1), kernel.run(feeds, 3)
+    one, *others = (kernel.run(feeds, threads) for threads in (1, 3, 40))
     expected = run_graph(graph, feeds)
     tolerance = 8 * EPS * np.sqrt(reduction(next(n for n in graph.nodes if n.op in OPS)))
     for name, reference in (expected.outputs | expected.updates).items():
-        assert one[name].tobytes() == three[name].tobytes(), f"{name}: threads change the result"
+        for other in others:
+            assert one[name].tobytes() == other[name].tobytes(), f"{name}: threads change it"
         assert_close(one[name], reference, tolerance, name)
 
 

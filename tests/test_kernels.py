@@ -58,9 +58,10 @@ def check(kernel: Kernel, feeds: dict[str, Array], bound: float) -> dict[str, Ar
     results = run_graph(kernel.graph, feeds)
     for name, expected in (results.outputs | results.updates).items():
         assert_close(found[name], expected, bound, name)
-    again = kernel.run(feeds, threads=3)
-    for name, value in found.items():
-        assert value.tobytes() == again[name].tobytes(), f"{name}: threads change it"
+    for threads in (3, 40):
+        again = kernel.run(feeds, threads)
+        for name, value in found.items():
+            assert value.tobytes() == again[name].tobytes(), f"{name}: threads change it"
     return found
 
 

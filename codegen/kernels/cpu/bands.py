@@ -1,7 +1,7 @@
 """How a region's work is cut into pieces whose values stay in the second cache.
 
-A task does some rows of axis 2 of some maps of one block, step after step; a value is computed once
-in a task. Rows that two tasks need are computed by both.
+A task does some rows of axis 2 of some maps of one block, a strip after the other; a value is
+computed once in a task. Rows that two tasks need are computed by both.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from codegen.loops import Expr
 from ir.graph import Node
 
 TASKS = 64
-"""As many as keep the threads of a large machine busy."""
-_STEPS = 4  # of a task, at least: the rows that it shares with others must be few
+"""As many as keep the threads of a usual machine busy; for more of them tasks have fewer strips."""
+_STRIPS = 4  # of a task, unless threads are many: the rows that it shares with others must be few
 
 ROWS = {
     op: family.rows_of for family in (window, window_dx, norm, spatial_norm) for op in family.MAKERS
@@ -32,83 +32,85 @@ class Bands:
     """Maps and rows of a block; all of it, or all rows, where the region cannot be cut so.
 
     `axis` is the one that is cut: 2 for maps and rows, 1 where elements are independent, else 0.
+    Each of `chunks` of the maps has its `strips`, in `least` parts at least.
     """
 
     def __init__(self, writer: Writer, grouping: Grouping) -> None:
         self._grouping, self.groups = grouping, grouping.groups
         self._results = set(writer.region.outputs)
         self.axis = self._cut_axis(bool(writer.updates))
-        self.maps = self.chunks = self.steps = self.parts = 1
+        self.maps = self.chunks = self.strips = self.least = 1
         if self.axis:
             self._cut(writer.target.tuning.cached)
 
     def _cut_axis(self, updates: bool) -> int:
         if not self._grouping.by_blocks:
             return 0
-        if len(self.groups) == 1 and self.groups[0].maker is None:
-            return 1 if len(self.groups[0].shape) > 1 else 0
+        if self._is_independent():
+            rank = len(self.groups[0].shape)
+            return 2 if rank == 4 else min(1, rank // 2)
         nodes = self._grouping.inside
         rows = all(n.type.rank == 4 and (n.op in ROWS or _same_rows(n)) for n in nodes)
         maps = {n.type.shape[1:2] for n in nodes}
         return 2 if rows and len(maps) == 1 and not updates else 0
 
+    def _is_independent(self) -> bool:
+        """Whether no element needs another one."""
+        return len(self.groups) == 1 and self.groups[0].maker is None
+
     def _cut(self, cached: int) -> None:
-        """Into steps whose values fill a cache, and as many tasks as are wanted."""
+        """Into strips whose values fill a cache, and as many tasks as are wanted."""
         nodes = self._grouping.inside
-        shape = max((n.type.shape for n in nodes), key=prod)
+        alone = self._is_independent()
+        shape = self.groups[0].shape if alone else max((n.type.shape for n in nodes), key=prod)
         values = {x for n in nodes for x in (n, *n.inputs) if x.type.rank == len(shape)}
         row = 4 * LANES * sum(prod(x.type.shape[3:]) for x in values)
         if self.axis == 1:
             elements = 4 * LANES * len(values) * prod(shape[1:])
-            self.parts = max(1, min(shape[1], -(-elements // cached)))
+            self.strips = self.least = max(1, min(shape[1], -(-elements // cached)))
             return
         self.maps = _fitting(shape[1], self._together(shape[1]), cached // (row * shape[2]))
         self.chunks = shape[1] // self.maps
-        steps = min(shape[2], -(-row * self.maps * shape[2] // cached))
+        strips = min(shape[2], -(-row * self.maps * shape[2] // cached))
         wanted = -(-TASKS // (blocks(nodes[0].type) * self.chunks))
-        self.parts = max(1, min(wanted, steps // _STEPS))
-        self.steps = -(-steps // self.parts)
+        self.least = max(1, min(wanted, strips // _STRIPS))
+        self.strips = -(-strips // self.least) * self.least
 
     def _together(self, maps: int) -> int:
         """How many maps must be computed together."""
         norms = [n for n in self._grouping.inside if n.op in norm.MAKERS]
         return lcm(*(maps // integer(n, "groups") for n in norms))
 
-    @property
-    def tasks(self) -> int:
-        """Of one block."""
-        return self.chunks * self.parts
-
     # ------------------------------------------------------------------------ ranges
 
-    def ranges(self, part: Expr, step: Expr) -> list[Range]:
-        """Of each group, what a step must compute: what it needs, less what was done before."""
+    def ranges(self, strip: Expr, step: Expr) -> list[Range]:
+        """Of each group, what a strip, number `step` of its task, must compute: what it needs, less
+        what was done before."""
         if not self.axis:
             return [(0, group.shape[2] if len(group.shape) > 2 else 1) for group in self.groups]
-        number = part * self.steps + step
-        ranges = self._needs(number)
-        if self.steps == 1:
+        ranges = self._needs(strip)
+        if self.strips == 1:
             return ranges
-        before = self._needs(largest(number - 1, 0))
+        before = self._needs(largest(strip - 1, 0))
         return [
             (_after(step, low, done), high)
             for (low, high), (_, done) in zip(ranges, before, strict=True)
         ]
 
     def longest(self) -> list[int]:
-        """Of each group, the most that a step needs."""
+        """Of each group, the most that a strip needs."""
         if not self.axis:
             return [high for _, high in self.ranges(0, 0)]
-        numbers = range(self.parts * self.steps)
-        lengths = [[max(0, high - low) for low, high in self._needs(n)] for n in numbers]
+        strips = range(self.strips)
+        lengths = [[max(0, high - low) for low, high in self._needs(n)] for n in strips]
         return [max(of_group) for of_group in zip(*lengths, strict=True)]
 
-    def _needs(self, number: Expr) -> list[Range]:
+    def _needs(self, strip: Expr) -> list[Range]:
         """Of each group, the range along the axis: its own share, and what later groups read."""
         needs: dict[Node, list[Range]] = {}
         ranges: list[Range] = []
         for group in reversed(self.groups):
-            wanted = [self._share(group, number)] if self._is_result(group) else []
+            wanted = [self._share(group, strip)] if self._is_result(group) else []
             for node in group.kept:
                 wanted += needs.get(node, [])
             ranges.append(_hull(wanted))
@@ -117,12 +119,12 @@ class Bands:
                     needs.setdefault(x, []).append(needed)
         return ranges[::-1]
 
-    def _share(self, group: Group, number: Expr) -> Range:
-        """The part of a group's axis that a step must write, whatever else it needs."""
-        extent, count = group.shape[self.axis], self.parts * self.steps
-        if isinstance(number, int):
-            return number * extent // count, (number + 1) * extent // count
-        begin, end = (tirx.truncdiv(n * extent, count) for n in (number, number + 1))
+    def _share(self, group: Group, strip: Expr) -> Range:
+        """The part of a group's axis that a strip must write, whatever else it needs."""
+        extent, count = group.shape[self.axis], self.strips
+        if isinstance(strip, int):
+            return strip * extent // count, (strip + 1) * extent // count
+        begin, end = (tirx.truncdiv(n * extent, count) for n in (strip, strip + 1))
         return begin, end
 
     def _needed(self, node: Node, rows: Range) -> list[tuple[Node, Range]]:
@@ -164,7 +166,7 @@ def _hull(ranges: Sequence[Range]) -> Range:
 
 
 def _after(step: Expr, low: Expr, done: Expr) -> Expr:
-    """What follows what the steps before have done; the first step finds nothing done."""
+    """What follows what the strips before have done; a task's first one finds nothing done."""
     if isinstance(step, int):
         return max(low, done) if step else low
     return tirx.Select(step > 0, largest(low, done), low)

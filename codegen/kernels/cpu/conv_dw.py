@@ -1,7 +1,8 @@
 """The weight gradient of a convolution: 16 maps per lane, pixels of x broadcast.
 
-A task is a span of maps and some source maps; it keeps its gradient in scratch while it runs over
-all images. Rows of dy are transposed so that a vector holds 16 maps of one image.
+A task is a span of maps and some source maps, where threads are many fewer of these, then some rows
+of the window; it keeps its gradient in scratch while it runs over all images. Rows of dy are
+transposed, in every task, so that a vector holds 16 maps of one image.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from codegen.kernels.cpu.transpose import transposed
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu
@@ -26,13 +28,13 @@ SPAN = 2
 CACHED = 24 * 1024
 """Bytes of dy that are kept in the nearest cache, transposed."""
 TASKS = 24
-"""As many tasks as keep the threads of a large machine busy."""
+"""As many tasks as keep the threads of a usual machine busy."""
 
 
 @dataclass(frozen=True)
 class _Row:
     """`width` columns from `x` on in row `y` of dy, in an image block of so many `images`;
-    `first` is the task's first channel of x."""
+    `first` is the group's first channel of x."""
 
     block: Expr
     y: Expr
@@ -40,6 +42,14 @@ class _Row:
     width: int
     first: Expr
     images: Expr
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A task's register tiles of channels, by their numbers, and its rows of the window."""
+
+    tiles: Range
+    rows: Range
 
 
 class ConvDw:
@@ -52,7 +62,7 @@ class ConvDw:
         self.maps, self.channels, *self.window = node.type.shape
         self.group = self.maps // groups_of(node)
         self.span = self._span(target)
-        self.rows = max(1, target.accumulators // self.span)
+        self.runs = pieces(self.channels, max(1, target.accumulators // self.span))
         self.columns = max(1, CACHED // (self.span * LANES * LANES * 4))
         self.down, self.across = axes(
             Forward, node, self.dy.type.shape[2:], self.x.type.shape[2:], self.window
@@ -69,35 +79,45 @@ class ConvDw:
 
     def build(self) -> Built:
         """Write it all."""
-        w, parts = self.w, self._parts()
-        some = self.channels // parts
-        with w.tasks(blocks(self.node.type) // self.span * parts) as task:
-            first, span = w.let(task % parts * some), w.let(task // parts)
-            sums = w.scratch(some, *self.window, self.span, LANES)
-            width = pieces(self.across.results, self.columns)
-            flipped = w.scratch(width[0].size, LANES, self.span * LANES)
+        w, (height, width), spans = self.w, self.window, blocks(self.node.type) // self.span
+        tiles = sum(run.count for run in self.runs)
+        least = min(tiles, -(-TASKS // spans))
+        parts = w.cuts(spans, least, tiles)
+        bands = w.cuts(spans * parts, 1, height)
+        with w.tasks(spans * parts * bands) as task:
+            rest = w.opaque(task // bands)
+            part, span = w.let(rest % parts), w.opaque(rest // parts)
+            share = _Share(w.part(tiles, part, parts), w.part(height, task % bands, bands))
+            rows = self.runs[0].size
+            sums = w.scratch(-(-tiles // least), rows, height, width, self.span, LANES)
+            widths = pieces(self.across.results, self.columns)
+            flipped = w.scratch(widths[0].size, LANES, self.span * LANES)
             clear(w, sums)
             with (
                 self._groups(span) as group,
                 w.serial(blocks(self.x.type)) as block,
                 w.serial(self.down.results) as y,
             ):
-                images, channel = w.valid_lanes(self.x, block), group * self.channels + first
-                for columns in width:
+                images, channel = w.valid_lanes(self.x, block), w.let(group * self.channels)
+                for columns in widths:
                     with columns.each(w) as x:
                         row = _Row(block, y, x, columns.size, channel, images)
                         self._transpose(flipped, row, span, group)
-                        self._add_row(sums, flipped, row)
-            with each(w, sums.shape[:-1]) as (c, r, s, k):
-                at = (span * self.span + k, first + c, r, s)
-                self.epilogue.write(at, lambda lane: sums[c, r, s, k, lane])
+                        self._add_row(sums, flipped, row, share)
+            self._finish(sums, span, share)
         return w.built(noalias=True)
 
-    def _parts(self) -> int:
-        """Into how many parts to cut the channels, for there to be enough tasks."""
-        tasks = blocks(self.node.type) // self.span
-        fits = [n for n in range(1, self.channels + 1) if self.channels % n == 0]
-        return next((n for n in fits if n * tasks >= TASKS), self.channels)
+    def _finish(self, sums: Scratch, span: Expr, share: _Share) -> None:
+        w, (low, high) = self.w, share.rows
+        for run in self.runs:
+            with (
+                run.some(w, share.tiles) as (tile, c),
+                each(w, (run.size, high - low, self.window[1], self.span)) as (m, r, s, k),
+            ):
+                at = (span * self.span + k, c + m, low + r, s)
+                self.epilogue.write(
+                    at, lambda lane: sums[tile - share.tiles[0], m, low + r, s, k, lane]
+                )
 
     @property
     def _whole(self) -> bool:
@@ -138,13 +158,15 @@ class ConvDw:
             with w.when(tirx.all(begin <= own, own < end)), each(w, (at.width, LANES)) as (x, i):
                 w.put(flipped, dy[at.block, own, at.y, at.x + x, i], x, i, k)
 
-    def _add_row(self, sums: Scratch, flipped: Scratch, at: _Row) -> None:
+    def _add_row(self, sums: Scratch, flipped: Scratch, at: _Row, share: _Share) -> None:
         """Add what one row of dy gives, for all channels of the task and all taps."""
         w, taps = self.w, self.down.taps(at.y)
-        for run in pieces(sums.shape[0], self.rows):
+        low = w.let(tirx.max(taps.begin, share.rows[0]))
+        high = w.let(tirx.max(low, tirx.min(taps.end, share.rows[1])))
+        for run in self.runs:
             with (
-                run.each(w) as c,
-                w.serial(taps.end - taps.begin, taps.begin) as r,
+                run.some(w, share.tiles) as (number, c),
+                w.serial(high - low, low) as r,
                 w.serial(self.window[1]) as s,
             ):
                 tile = Tile(w, run.size, self.span)
@@ -156,7 +178,7 @@ class ConvDw:
                     tile.add(
                         scalars, [self._maps(flipped, x - at.x, image, n) for n in range(self.span)]
                     )
-                tile.keep_added(sums, lambda m, n: (c + m, r, s, n))
+                tile.keep_added(sums, lambda m, n: (number - share.tiles[0], m, r, s, n))
 
     def _pixel(self, at: _Row, channel: Expr, y: Expr, x: Expr, image: Expr) -> Expr:
         return self.w.buffers[self.x][at.block, at.first + channel, y, x, image]

@@ -2,7 +2,8 @@
 
 Too few channels fill no tile of `conv_dw`, and transposing dy for them would cost as much as the
 sums. Here a tile holds some maps x adjacent taps, each a vector of partial sums over images, which
-are added up at the end. A task is a block of 16 maps and some rows of the window.
+are added up at the end. A task is a block of 16 maps and some rows of the window, where threads are
+many fewer rows, then some channels.
 """
 
 from collections.abc import Sequence
@@ -11,17 +12,18 @@ from dataclasses import dataclass
 from tvm import tirx
 
 from codegen.kernels.axis import Forward, axes, groups_of
-from codegen.kernels.cpu.tile import Tile, clear, each, pieces
+from codegen.kernels.cpu.tile import Tile, clear, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
 TASKS = 8
-"""As many tasks as keep the threads of a usual machine busy; each reads all of x and dy."""
+"""As many tasks as keep the threads of a usual machine busy; each reads x and dy again."""
 FEW = 4
 """Channels that are few."""
 
@@ -65,27 +67,31 @@ class ConvDwFew:
         w, (height, width) = self.w, self.window
         group = self.node.type.shape[0] // groups_of(self.node)
         kinds = 2 if self.rest else 1  # full blocks of images, and the one that is not
-        parts = min(height, -(-TASKS // blocks(self.node.type)))
-        some = -(-height // parts)
-        with w.tasks(blocks(self.node.type) * parts) as task:
-            maps, above = w.let(task // parts), w.let(task % parts * some)
+        total = blocks(self.node.type)
+        least = min(height, -(-TASKS // total))
+        bands = w.cuts(total, least, height)
+        parts = w.cuts(total * bands, 1, self.channels)
+        with w.tasks(total * bands * parts) as task:
+            rest = w.opaque(task // parts)
+            maps, (above, below) = w.opaque(rest // bands), w.part(height, rest % bands, bands)
+            channels = w.part(self.channels, task % parts, parts)
             first = w.let(maps * LANES // group * self.channels)
-            sums = w.scratch(kinds, LANES, some, self.channels, width, LANES)
+            sums = w.scratch(kinds, LANES, -(-height // least), self.channels, width, LANES)
             clear(w, sums)
             with w.serial(blocks(self.x.type)) as block, w.serial(self.down.results) as y:
                 kind = (block + 1) // (self.x.type.shape[0] // LANES + 1) if self.rest else 0
                 taps = self.down.taps(y)
                 begin = tirx.max(taps.begin, above)
-                end = tirx.min(taps.end, above + some)
+                end = tirx.max(begin, tirx.min(taps.end, below))
                 with (
                     w.serial(LANES // self.rows) as tile,
                     w.serial(end - begin, begin) as r,
-                    w.serial(self.channels) as c,
+                    w.serial(channels[1] - channels[0], channels[0]) as c,
                 ):
                     at = At(kind, block, maps, r - above, c, tile * self.rows)
                     self._add_row(sums, at, y, (block, first + c, taps.source(r)))
-            with w.serial(tirx.min(some, height - above)) as r:
-                self._finish(sums, maps, above, r)
+            with w.serial(below - above) as r:
+                self._finish(sums, maps, channels, above, r)
         return w.built(noalias=True)
 
     def _add_row(self, sums: Scratch, at: At, y: Expr, row: Sequence[Expr]) -> None:
@@ -135,11 +141,14 @@ class ConvDwFew:
         place = x * self.across.stride + s - self.across.before
         return lambda lane: self.w.buffers[self.x][(*row, place, lane)]
 
-    def _finish(self, sums: Scratch, maps: Expr, above: Expr, r: Expr) -> None:
+    def _finish(self, sums: Scratch, maps: Expr, channels: Range, above: Expr, r: Expr) -> None:
         """Add up the images."""
         w, zero = self.w, tirx.const(0, "float32")
         vector = w.scratch(LANES)
-        with each(w, (self.channels, self.window[1])) as (c, s):
+        with (
+            w.serial(channels[1] - channels[0], channels[0]) as c,
+            w.serial(self.window[1]) as s,
+        ):
             with w.serial(LANES) as m:
                 parts = [(0, LANES), (1, self.rest)] if self.rest else [(0, LANES)]
                 total = sum(sums[k, m, r, c, s, n] for k, images in parts for n in range(images))

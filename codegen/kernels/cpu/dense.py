@@ -1,8 +1,9 @@
 """Dense layers and their gradients.
 
-y and dx: 16 images per lane, weights broadcast. A task is some features of the result; the sum
-over the other features is cut into parts that stay in the nearest cache, partial sums into
-scratch. dw: 16 outputs per lane, a task is a span of outputs and some inputs.
+y and dx: 16 images per lane, weights broadcast. A task is some features of the result, fewer where
+threads are many: each task reads the whole source. The sum over the other features is cut into
+parts that stay in the nearest cache, partial sums into scratch. dw: 16 outputs per lane, a task is
+a span of outputs and some inputs.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,14 @@ from codegen.kernels.cpu.tile import Tile, best_shape, clear, each, pieces
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
 FEATURES = 64
-"""Features of a task."""
+"""Features of a task at most."""
 
 
 class _Product:
@@ -46,19 +48,25 @@ class _Product:
         raise NotImplementedError
 
     def build(self) -> Built:
-        """Write it all: full tasks, and one for the features that are left over."""
-        w = self.w
+        """Write it all: as many features as can be had in full, then those that are left over."""
         some = min(FEATURES, self.features)
         full, rest = divmod(self.features, some)
-        if full:
-            with w.tasks(full) as task:
-                self._some(w.let(task * some), some)
+        self._each(0, full, some)
         if rest:
-            with w.tasks(1):
-                self._some(full * some, rest)
-        return w.built(noalias=True)
+            self._each(full * some, 1, rest)
+        return self.w.built(noalias=True)
 
-    def _some(self, first: Expr, count: int) -> None:
+    def _each(self, begin: int, times: int, count: int) -> None:
+        """So many times `count` features from one on."""
+        w, runs = self.w, pieces(count, self.rows)
+        most = sum(run.count for run in runs)
+        parts = w.cuts(times, 1, most)
+        with w.tasks(times * parts) as task:
+            numbers = w.part(most, task % parts, parts)
+            self._some(w.let(begin + w.opaque(task // parts) * count), count, numbers)
+
+    def _some(self, first: Expr, count: int, numbers: Range) -> None:
+        """Of `count` features the register tiles of these numbers."""
         w = self.w
         sums = w.scratch(count, self.blocks, LANES)
         clear(w, sums)
@@ -66,15 +74,25 @@ class _Product:
             with part.each(w) as begin:
                 for columns in pieces(self.blocks, self.columns):
                     with columns.each(w) as block:
-                        self._add(sums, first, (begin, part.size), (block, columns.size))
-        with each(w, (count, self.blocks)) as (m, n):
-            self.epilogue.write((n, first + m), lambda lane: sums[m, n, lane])
+                        depth, at = (begin, part.size), (block, columns.size)
+                        self._add(sums, first, numbers, depth, at)
+        for run in pieces(count, self.rows):
+            with run.some(w, numbers) as (_, row), each(w, (run.size, self.blocks)) as (m, n):
+                place = (n, first + row + m)
+                self.epilogue.write(place, lambda lane: sums[row + m, n, lane])
 
-    def _add(self, sums: Scratch, first: Expr, depth: Sequence[Expr], at: Sequence[Expr]) -> None:
-        """Add what a part of the depth gives, for all rows and some blocks of images."""
+    def _add(
+        self,
+        sums: Scratch,
+        first: Expr,
+        numbers: Range,
+        depth: Sequence[Expr],
+        at: Sequence[Expr],
+    ) -> None:
+        """Add what a part of the depth gives, for some rows and some blocks of images."""
         w, (begin, size), (block, columns) = self.w, depth, at
         for run in pieces(sums.shape[0], self.rows):
-            with run.each(w) as row:
+            with run.some(w, numbers) as (_, row):
                 tile = Tile(w, run.size, columns)
                 with w.serial(size, begin) as i:
                     scalars = [self.scalar(first + row + m, i) for m in range(run.size)]

@@ -69,21 +69,25 @@ class _Kernel:
         self._longest = self._bands.longest()
 
     def write(self) -> None:
-        """Every group, in every step of every task."""
+        """Every group, in every strip of every task."""
         w, bands = self.writer, self._bands
         count = blocks(self._grouping.inside[0].type) if self._grouping.by_blocks else 1
-        with w.tasks(count * bands.tasks) as task:
-            block, inner = _digits(w, task if count * bands.tasks > 1 else 0, bands.tasks)
-            chunk, part = _digits(w, inner, bands.parts)
+        whole = count * bands.chunks
+        parts = w.cuts(whole, bands.least, bands.strips) if bands.strips > 1 else 1
+        with w.tasks(whole * parts) as task:
+            rest = task if bands.strips == 1 else w.opaque(task // parts)
+            block, chunk = _digits(w, rest if whole > 1 else 0, bands.chunks)
             first_map = chunk * bands.maps
             homes = [self._homes(group, n, first_map) for n, group in enumerate(bands.groups)]
-            if bands.steps == 1:
-                self._write_step(block, first_map, bands.ranges(part, 0), homes)
-            else:
-                with w.serial(bands.steps) as step:
-                    self._write_step(block, first_map, bands.ranges(part, step), homes)
+            if bands.strips == 1:
+                self._write_strip(block, first_map, bands.ranges(0, 0), homes)
+                return
+            begin, end = w.part(bands.strips, task % parts, parts)
+            with w.serial(end - begin) as step:
+                ranges = bands.ranges(w.let(begin + step), step)
+                self._write_strip(block, first_map, ranges, homes)
 
-    def _write_step(
+    def _write_strip(
         self, block: Expr, first_map: Expr, ranges: list[Range], homes: list[dict[Node, Home]]
     ) -> None:
         w, by_blocks = self.writer, self._grouping.by_blocks

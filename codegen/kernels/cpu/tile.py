@@ -13,6 +13,7 @@ from tvm import tirx
 
 from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 
@@ -22,11 +23,12 @@ HEIGHTS = (8, 6, 4, 16, 3, 2, 1)
 
 @dataclass(frozen=True)
 class Run:
-    """`count` pieces of one `size`, one after another from `begin`."""
+    """`count` pieces of one `size`, one after another from `begin`; the first has a `number`."""
 
     begin: int
     size: int
     count: int
+    number: int = 0
 
     @contextmanager
     def each(self, w: Writer) -> Iterator[Expr]:
@@ -37,13 +39,20 @@ class Run:
             with w.serial(self.count) as i:
                 yield self.begin + i * self.size
 
+    @contextmanager
+    def some(self, w: Writer, numbers: Range) -> Iterator[tuple[Expr, Expr]]:
+        """A loop over those of the pieces of some numbers. Yields number and beginning."""
+        low, high = (w.let(tirx.max(0, tirx.min(self.count, n - self.number))) for n in numbers)
+        with w.serial(high - low, low) as i:
+            yield self.number + i, self.begin + i * self.size
+
 
 def pieces(total: int, most: int) -> list[Run]:
     """Cut a range into near-equal pieces of at most `most`, the larger ones first."""
     count = -(-total // most)
     size, larger = divmod(total, count)
     split = larger * (size + 1)
-    runs = (Run(0, size + 1, larger), Run(split, size, count - larger))
+    runs = (Run(0, size + 1, larger), Run(split, size, count - larger, larger))
     return [run for run in runs if run.count]
 
 

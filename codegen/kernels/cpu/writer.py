@@ -1,8 +1,8 @@
 """A CPU kernel: its tasks, its scratch, vectors of 16 lanes.
 
 A kernel is `kernel(threads, scratch, *pointers)`. Work is a number of independent tasks, dealt to
-the threads in contiguous runs; what a task computes depends on nothing but its number, so results
-do not depend on the number of threads.
+the threads in contiguous runs. Many threads may get smaller tasks, but each element of a result is
+summed in one task, always in the same order, so results do not depend on the number of threads.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from tvm import tirx
 
 from codegen.kernels import writer
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.kernels.writer import Lane
 from codegen.layout import Blocked
 from codegen.loops import Expr
@@ -22,6 +23,9 @@ from ir.graph import Graph
 from ir.type import TensorType
 
 LANES = Cpu.lanes
+
+TASKS = 2
+"""Tasks of each thread at least, so that none waits long for the others."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,20 @@ class Writer(writer.Writer):
             with self.serial(end - begin, begin) as task:
                 yield task
         self._base = 0
+
+    def cuts(self, tasks: Expr, least: int, most: int) -> Expr:
+        """Into how many parts to cut each of some tasks, for all threads to have enough.
+
+        Between `least` and `most`. For work that costs more the finer it is cut. No value may
+        depend on where the cuts are: their number depends on that of the threads.
+        """
+        wanted = (TASKS * self.threads + tasks - 1) // tasks
+        return self.opaque(tirx.min(most, tirx.max(least, wanted)))
+
+    def part(self, total: Expr, number: Expr, count: Expr) -> Range:
+        """One of `count` near-equal parts of a range."""
+        begin, end = (self.opaque(total * (number + i) // count) for i in range(2))
+        return begin, end
 
     def scratch(self, *shape: int, skew: int = 0) -> Scratch:
         """Reserve memory of one thread's own; call it inside `tasks`."""

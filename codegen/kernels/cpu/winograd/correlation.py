@@ -27,9 +27,6 @@ from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
-TASKS = 2
-"""Tasks of each thread at least, so that none waits long for the others."""
-
 
 class Correlation:
     """A result [N, groups * rows, H, W] summed over taps and source maps."""
@@ -69,12 +66,12 @@ class Correlation:
             # For all threads to have work, tasks get fewer rows, then fewer maps; for parts of
             # the maps pixels are transformed again.
             whole = blocks(self.node.type) * self.groups * run.count
-            bands = self._cuts(whole, -(-tile_rows // share.rows), tile_rows)
-            parts = self._cuts(whole * bands, 1, tiles_of_maps)
+            bands = w.cuts(whole, -(-tile_rows // share.rows), tile_rows)
+            parts = w.cuts(whole * bands, 1, tiles_of_maps)
             with w.tasks(whole * bands * parts) as task:
                 rest = w.opaque(task // parts)
-                maps = _share(w, tiles_of_maps, task % parts, parts)
-                rows = _share(w, tile_rows, rest % bands, bands)
+                maps = w.part(tiles_of_maps, task % parts, parts)
+                rows = w.part(tile_rows, rest % bands, bands)
                 rest = w.opaque(rest // bands)
                 column = w.let(run.begin + rest % run.count * run.size)
                 group = w.let(rest // run.count % self.groups)
@@ -88,11 +85,6 @@ class Correlation:
         tiles = self.maps // self.rows
         matrices = Matrices(self.phases.products, tiles, self.rows, self.depth, columns)
         return matrices.blocking(self.phases.down.tiles, 2 * self.tuning.cached)
-
-    def _cuts(self, tasks: Expr, least: int, most: int) -> Expr:
-        """Into how many to cut each of some tasks."""
-        wanted = (TASKS * self.w.threads + tasks - 1) // tasks
-        return self.w.opaque(tirx.min(most, tirx.max(least, wanted)))
 
     def _band(self, weights: Scratch, band: Band, maps: Range, share: Blocking) -> None:
         w, panels, tiles = self.w, self.phases.products, share.rows * band.columns
@@ -183,8 +175,3 @@ class Correlation:
             with w.serial(height) as i, w.serial(width) as j:
                 at = (band.block, band.group * self.maps + first + k, top + i, left + j)
                 self.epilogue.write(at, lambda lane: whole[i, j, lane])
-
-
-def _share(w: Writer, total: int, number: Expr, count: Expr) -> Range:
-    """One of `count` near-equal parts of a range."""
-    return w.opaque(total * number // count), w.opaque(total * (number + 1) // count)

@@ -11,6 +11,7 @@ from codegen.kernels.cpu.tile import VECTOR
 from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.memory import Scratch
+from codegen.kernels.ranges import Range
 from codegen.loops import Expr
 
 
@@ -35,13 +36,17 @@ class Cotangents:
         self._half = w.scratch(down.products, across.size, LANES)
 
     def transform(
-        self, patch: Patch, result: Scratch, at: Callable[[Expr, Expr], tuple[Expr, ...]]
+        self,
+        patch: Patch,
+        images: Range,
+        result: Scratch,
+        at: Callable[[Expr, Expr], tuple[Expr, ...]],
     ) -> None:
-        """result[at(product, image)] for all products and images."""
+        """result[at(product, image)] for all products and some images."""
         w, down, across = self._w, self._phases.down, self._phases.across
         height, width = w.let(down.has(patch.row)), w.let(across.has(patch.column))
         self._turn(patch, height, width)
-        with w.serial(LANES) as image:
+        with w.serial(images[1] - images[0], images[0]) as image:
             with w.serial(width) as x:
                 for kind in down.kind(w, patch.row):
                     vectors = [self._turned[y, x, image, VECTOR] for y in range(kind.size)]

@@ -106,9 +106,12 @@ class ConvDw:
 
     def _transform_dy(self, some: _Some) -> None:
         w = self.w
-        with w.tasks(some.count * self.blocks * self.strips.tiles) as task:
+        whole = w.let(some.count * self.blocks * self.strips.tiles)
+        parts = w.cuts(whole, 1, LANES)  # each transposes dy again
+        with w.tasks(whole * parts) as task:
             cotangents = Cotangents(w, self.phases, w.buffers[self.dy])
-            tile, rest = w.let(task % self.strips.tiles), w.let(task // self.strips.tiles)
+            images, rest = w.part(LANES, task % parts, parts), w.opaque(task // parts)
+            tile, rest = w.let(rest % self.strips.tiles), w.let(rest // self.strips.tiles)
             maps, number = w.let(rest % self.blocks), w.let(rest // self.blocks)
             strip = self.strips.at(w, some.begin + number)
 
@@ -117,7 +120,7 @@ class ConvDw:
 
             with w.when(tile < strip.tiles):
                 patch = Patch(strip.block, maps, strip.row, strip.first + tile)
-                cotangents.transform(patch, self.cotangents, at)
+                cotangents.transform(patch, images, self.cotangents, at)
 
     # ------------------------------------------------------------------------ products
 
