@@ -18,7 +18,7 @@ from codegen.steps import Call, steps
 from codegen.targets import Cpu, cpu
 from codegen.tuning import records, timing
 from codegen.tuning.ceilings import ceilings
-from codegen.tuning.fit import Sample, fitted
+from codegen.tuning.fit import KINDS, Sample, fitted
 from codegen.tuning.parameters import Tuning, shape_class
 from codegen.tuning.records import Records
 from codegen.tuning.search import Found, Search
@@ -116,9 +116,10 @@ def _fitted(found: Sequence[Found], start: Speeds, threads: int) -> Speeds:
 
 
 def _rates(speeds: Speeds) -> str:
-    flops = 32 / speeds.multiply_adds
+    """Nanoseconds by kind of instruction, and bytes per second."""
+    costs = ", ".join(f"{getattr(speeds, kind):g} {kind.replace('_', '-')}" for kind in KINDS)
     near, far = speeds.near / 1e9, speeds.far / 1e9
-    return f"{flops:,.0f} GFLOP/s, {near:.0f} GB/s from caches, {far:.0f} from memory"
+    return f"ns for {costs}; {near:.0f} GB/s from caches, {far:.0f} from memory"
 
 
 def _options(description: str | None) -> argparse.Namespace:
