@@ -1,12 +1,13 @@
 """Whether minimal filtering changes how a network learns: `python -m benchmarks.training`.
 
 AlexNet, narrowed to end in minutes, learns scikit-learn's digits, exactly and by default, from the
-same seeds. The two final losses of a seed may differ by no more than those of the seeds do among
-each other. Where gradients differ by more than rounding, units are to blame that round to the other
-side: one step of both plans from one state is taken apart, and counted for every ReLU are the units
-that one plan passes and the other does not, for every pool the windows with other maxima, and with
-more or fewer of them. `alike` shows what remains where both plans let the same through. Writes both
-tables as JSON, too.
+same seeds. It begins with the weights of cuda-convnet's code, as so narrow a net would not leave
+the paper's small ones within these steps. The two final losses of a seed may differ by no more than
+those of the seeds do among each other. Where gradients differ by more than rounding, units are to
+blame that round to the other side: one step of both plans from one state is taken apart, and
+counted for every ReLU are the units that one plan passes and the other does not, for every pool the
+windows with other maxima, and with more or fewer of them. `alike` shows what remains where both
+plans let the same through. Writes both tables as JSON, too.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def _built(options: argparse.Namespace, place: Path, words: Sequence[str]) -> Pa
     """A plan in a folder of its own."""
     sizes = {"width": options.width, "image": options.image, "batch": options.batch}
     model = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
-    model = ["frontend.alexnet", "--classes", "10", *model]
+    model = ["frontend.alexnet", "--preset", "code145", "--classes", "10", *model]
     return build(model, place / "plan.json", "--devices", "cpu:0", *words)
 
 
@@ -63,6 +64,7 @@ def _trained(options: argparse.Namespace, plans: dict[str, Path], seed: int) -> 
     for way, plan in plans.items():
         out = plan.with_name(f"seed-{seed}")
         words = ["--steps", str(options.steps), "--seed", str(seed), "--out", str(out)]
+        words += ["--lr", str(options.lr)]
         python("runtime.train", str(plan), "--data", options.data, *words)
         records = read(out / "log.jsonl")
         losses = [record["loss"] for record in records if "loss" in record]
@@ -127,6 +129,7 @@ def _options() -> argparse.Namespace:
     add("--width", type=float, default=0.25, help="of the net (default 0.25)")
     add("--image", type=int, default=128, help="side of the crops (default 128)")
     add("--batch", type=int, default=32, help="images per step (default 32)")
+    add("--lr", type=float, default=0.01, help="rate of weights (default 0.01)")
     add("--data", default="digits", help="digits (default), photos or a store")
     return parser.parse_args()
 
