@@ -18,7 +18,7 @@ from codegen.programs import lower
 from codegen.steps import Call, steps
 from frontend.alexnet import alexnet
 from ir.graph import Graph
-from ir.plan.prediction import instructions, traffic
+from ir.plan.prediction import instructions, seconds
 from passes.context import Context
 from passes.dump import quiet
 from tests.kernels import host
@@ -62,7 +62,7 @@ def regions(devices: int) -> list[tuple[Graph, int]]:
 def phases(region: Graph, calls: int) -> list[Phase]:
     """Those of all calls of a kernel; what it waits for memory is shared out by their work."""
     function: Any = build(region, host()).function
-    spent = max(instructions(work(function), SPEEDS), traffic(moved(region), SPEEDS))
+    spent = seconds(work(function), moved(region), SPEEDS)
     nodes = [node for node in region.nodes if node.inputs]
     shapes = [str(leaf.type) for leaf in nodes[0].inputs]
     name = " ".join(["+".join(node.op for node in nodes), *shapes])
