@@ -14,6 +14,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -78,12 +79,16 @@ def _trained(options: argparse.Namespace, plans: dict[str, Path], seed: int) -> 
 
 
 def verdict(rows: Sequence[Facts], name: str) -> Facts:
-    """How far the ways are apart, beside how far seeds are; whether less than they."""
+    """How far the ways are apart, beside how far seeds are; whether less than they.
+
+    The mean difference has an error of its own, as each seed is another run: `error_of_mean`.
+    """
     exact, default = ([_loss(row, way, name) for row in rows] for way in WAYS)
     apart = [b - a for a, b in zip(exact, default, strict=True)]
     spread = stdev(exact)
     return {
         "mean_difference": mean(apart),
+        "error_of_mean": stdev(apart) / sqrt(len(apart)),
         "largest_difference": max(map(abs, apart)),
         "spread_of_seeds": spread,
         "within": abs(mean(default) - mean(exact)) <= spread,
@@ -106,6 +111,7 @@ def _print_losses(rows: Sequence[Facts], verdicts: dict[str, Facts]) -> None:
     for name, found in verdicts.items():
         print(
             f"{name}: {found['mean_difference']:+.1e} apart in the mean, "
+            f"with a standard error of {found['error_of_mean']:.1e}, "
             f"{found['largest_difference']:.1e} at most; "
             f"seeds spread by {found['spread_of_seeds']:.1e}: "
             f"{'within' if found['within'] else 'NOT within'}"

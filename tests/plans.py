@@ -207,44 +207,6 @@ def two_devices(folder: Path | None = None) -> Plan:
     their sum, 6 one.
     """
     folder = folder or compiled()
-    steps: list[Run | Move] = []
-    for device in (0, 1):
-        steps.append(_run(len(steps), device, "add", 2, 0, 3, writes=f"a{device}"))
-    for device in (0, 1):
-        steps.append(_run(len(steps), device, "halve", 3, 3, writes=f"b{device}"))
-    for device in (0, 1):
-        steps.append(
-            Move(
-                index=len(steps),
-                value=f"b{device}",
-                source=device,
-                source_offset=3 * BYTES,
-                target=1 - device,
-                target_offset=4 * BYTES,
-                bytes=BYTES,
-            )
-        )
-    for device in (0, 1):
-        # In one order on both, so that the sums have the same bits.
-        places = (3, 4) if device == 0 else (4, 3)
-        steps.append(_run(len(steps), device, "add", *places, 5, writes=f"s{device}"))
-        steps.append(_run(len(steps), device, "add", 5, 6, 5, writes=f"t{device}"))
-        steps.append(_run(len(steps), device, "descend", 1, 5, writes=f"momentum{device}"))
-        steps.append(_run(len(steps), device, "descend", 0, 1, writes=f"weight{device}"))
-    train = Program(
-        batch=SIZE,
-        feeds=tuple(_feed(device, 2 * BYTES) for device in (0, 1)),
-        fills=tuple(Fill(tensor=tensor("one", device, 6 * BYTES), value=1.0) for device in (0, 1)),
-        steps=tuple(steps),
-        outputs=tuple(tensor(f"t{device}", device, 5 * BYTES) for device in (0, 1)),
-    )
-    evaluate = Program(
-        batch=SIZE,
-        feeds=(_feed(1, 6 * BYTES),),
-        fills=(),
-        steps=(_run(0, 1, "halve", 6, 4, writes="y"),),
-        outputs=(tensor("y", 1, 4 * BYTES),),
-    )
     half = SIZE - 4
     return Plan(
         version=VERSION,
@@ -262,7 +224,57 @@ def two_devices(folder: Path | None = None) -> Plan:
             for device in (0, 1)
             for place, name, std in ((0, "weight", 0.5), (1, "momentum", 0.0))
         ),
-        programs={"train": train, "evaluate": evaluate},
+        programs={"train": _descending(), "evaluate": _halving()},
+    )
+
+
+def _descending() -> Program:
+    return Program(
+        batch=SIZE,
+        feeds=tuple(_feed(device, 2 * BYTES) for device in (0, 1)),
+        fills=tuple(Fill(tensor=tensor("one", device, 6 * BYTES), value=1.0) for device in (0, 1)),
+        steps=tuple(_descent()),
+        outputs=tuple(tensor(f"t{device}", device, 5 * BYTES) for device in (0, 1)),
+    )
+
+
+def _descent() -> list[Run | Move]:
+    steps: list[Run | Move] = []
+    for device in (0, 1):
+        steps.append(_run(len(steps), device, "add", 2, 0, 3, writes=f"a{device}"))
+    for device in (0, 1):
+        steps.append(_run(len(steps), device, "halve", 3, 3, writes=f"b{device}"))
+    for device in (0, 1):
+        steps.append(_exchange(len(steps), device))
+    for device in (0, 1):
+        # In one order on both, so that the sums have the same bits.
+        places = (3, 4) if device == 0 else (4, 3)
+        steps.append(_run(len(steps), device, "add", *places, 5, writes=f"s{device}"))
+        steps.append(_run(len(steps), device, "add", 5, 6, 5, writes=f"t{device}"))
+        steps.append(_run(len(steps), device, "descend", 1, 5, writes=f"momentum{device}"))
+        steps.append(_run(len(steps), device, "descend", 0, 1, writes=f"weight{device}"))
+    return steps
+
+
+def _exchange(index: int, source: int) -> Move:
+    return Move(
+        index=index,
+        value=f"b{source}",
+        source=source,
+        source_offset=3 * BYTES,
+        target=1 - source,
+        target_offset=4 * BYTES,
+        bytes=BYTES,
+    )
+
+
+def _halving() -> Program:
+    return Program(
+        batch=SIZE,
+        feeds=(_feed(1, 6 * BYTES),),
+        fills=(),
+        steps=(_run(0, 1, "halve", 6, 4, writes="y"),),
+        outputs=(tensor("y", 1, 4 * BYTES),),
     )
 
 

@@ -84,6 +84,7 @@ def test_a_verdict_is_about_the_spread_of_seeds(losses: list[float], by: float) 
     found = verdict(rows, "loss")
     assert found["mean_difference"] == pytest.approx(by)
     assert found["largest_difference"] == pytest.approx(by)
+    assert found["error_of_mean"] == pytest.approx(0, abs=1e-9)
     spread = float(np.std(losses, ddof=1))
     assert found["spread_of_seeds"] == pytest.approx(spread)
     if abs(by - spread) > 1e-6:
