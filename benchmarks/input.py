@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from codegen.layout import LANES, Blocked, layout_of
 from ir.command import run
-from ir.plan import Feed, Layout, Tensor
+from ir.plan import Feed, Tensor
+from ir.type import DType, TensorType
 from runtime.data import sources, store
 from runtime.data.batches import Batches
 from runtime.data.sources.split import split
@@ -33,7 +35,6 @@ from tests.photographs import encoded, view
 
 RESULTS = Path(__file__).parent / "results" / "input.json"
 WIDTH, HEIGHT, SIZE, CROP = 500, 375, 256, 224
-LANES = {"cpu": 16, "cuda": 32}  # images of a block, as in docs/decisions/007-layout.md
 
 
 def rate(work: Callable[[], object], images: int, repeat: int) -> float:
@@ -57,8 +58,8 @@ def decode_with_pillow(files: list[bytes]) -> None:
         np.asarray(whole.crop((left, upper, left + SIZE, upper + SIZE)))
 
 
-def feeds(batch: int, lanes: int) -> list[Feed]:
-    """The feeds of a training program, images and labels in blocks of lanes."""
+def feeds(batch: int, blocked: Blocked) -> list[Feed]:
+    """The feeds of a training program, laid out as its kernels read them."""
     shapes: dict[str, tuple[str, tuple[int, ...], int]] = {
         "images": ("u8", (batch, 3, SIZE, SIZE), 0),
         "labels": ("i32", (batch,), 1000),
@@ -69,17 +70,15 @@ def feeds(batch: int, lanes: int) -> list[Feed]:
     }
     made = []
     for name, (dtype, shape, below) in shapes.items():
-        padded = (-(-batch // lanes) * lanes, *shape[1:])
-        order = (0, *range(2, len(shape) + 1), 1)
-        layout = Layout(shape=shape, padded=padded, splits=((0, lanes),), order=order)
+        layout = blocked.record(TensorType(shape, DType(dtype)))
         tensor = Tensor(name=name, device=0, offset=0, bytes=64, dtype=dtype, layout=layout)  # type: ignore[arg-type]
         made.append(Feed(tensor=tensor, logical=name, below=below))
     return made
 
 
-def feed_rate(folder: Path, batch: int, lanes: int, repeat: int) -> float:
+def feed_rate(folder: Path, batch: int, blocked: Blocked, repeat: int) -> float:
     """Images per second from a store to packed feeds, all that is drawn for them included."""
-    dataset, program = store.opened(folder, SIZE), feeds(batch, lanes)
+    dataset, program = store.opened(folder, SIZE), feeds(batch, blocked)
     augment = dataset.recipe.augment
     batches = Batches(dataset, dataset.train, program, seed=0, augment=augment)
     layouts = {feed.logical: feed.tensor.layout for feed in program}
@@ -120,8 +119,9 @@ def main() -> None:
         parts = {part: each for part, each in split(found, 0.1, 0).items()}
         content = Content(found.about, found.classes, None, parts)
         prepare(folder / "store", content, Choices(SIZE, 0, skip=False), workers=1)
-        for kind, lanes in LANES.items():
-            rows[f"feed {kind}"] = feed_rate(folder / "store", options.batch, lanes, options.repeat)
+        for kind in LANES:
+            blocked, repeat = layout_of(kind), options.repeat
+            rows[f"feed {kind}"] = feed_rate(folder / "store", options.batch, blocked, repeat)
     print(f"{'':12} images/s and core; {WIDTH}x{HEIGHT} JPEGs, stored {SIZE}x{SIZE}")
     for name, value in rows.items():
         print(f"{name:12} {value:8.0f}")

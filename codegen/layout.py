@@ -4,12 +4,16 @@ With 16 lanes an activation [N,C,H,W] is stored as [N/16][C][H][W][16], so one v
 image; convolution weights [O,I,kh,kw] as [O/16][I][kh][kw][16] and dense ones as [O/16][I][16], so
 one lane is one output. Axis 0 is padded to full blocks; everything else is dense. Views that keep
 axis 0 (flatten) are free, and pieces along axis 1 are contiguous in every block.
+
+Bytes are the exception: u8 tensors of rank 2 and more, which are images as somebody feeds them, lie
+plain, one image after the other, as whoever feeds them has them. They have as many bytes as in
+blocks.
 """
 
 from dataclasses import dataclass
 
 from ir.plan import Layout
-from ir.type import TensorType
+from ir.type import DType, TensorType
 
 LANES = {"cpu": 16, "cuda": 32}
 """By kind of device: floats of the widest vector register, threads of a warp."""
@@ -34,10 +38,19 @@ class Blocked:
         padded = self.blocks(type) * self.lanes if type.shape else 1
         return type.bytes // (type.shape[0] if type.shape else 1) * padded
 
+    def plain(self, type: TensorType) -> tuple[int, ...] | None:
+        """The extents of a value that lies in row-major order, axis 0 padded to full blocks; None
+        for one in blocks."""
+        if type.dtype is not DType.U8 or type.rank < 2:
+            return None
+        return (self.blocks(type) * self.lanes, *type.shape[1:])
+
     def record(self, type: TensorType) -> Layout:
         """What packing and unpacking go by."""
         if not type.shape:
             return Layout(shape=(), padded=(), splits=(), order=())
+        if plain := self.plain(type):
+            return Layout(shape=type.shape, padded=plain, splits=(), order=tuple(range(type.rank)))
         axes = range(2, type.rank + 1)
         return Layout(
             shape=type.shape,

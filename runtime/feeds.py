@@ -29,7 +29,10 @@ class Feeds:
             self.copies.setdefault(feed.logical, []).append(feed)
 
     def pack(self, name: str, value: npt.ArrayLike) -> Packed:
-        """Raises DataError for an unknown name, another shape or type, and values out of range."""
+        """What already lies as memory has it, such as images, is not copied: leave it unchanged.
+
+        Raises DataError for an unknown name, another shape or type, and values out of range.
+        """
         if name not in self.copies:
             expected = ", ".join(sorted(self.copies)) or "none"
             raise DataError(f"feed '{name}' is unknown, expected one of {expected}")
@@ -59,6 +62,9 @@ def _checked(feed: Feed, value: Array) -> Array:
 
 
 def _in_range(where: str, value: Any, least: int, limit: int) -> None:
+    possible = np.iinfo(value.dtype)
+    if least <= possible.min and possible.max < limit:
+        return
     wrong = np.argwhere((value < least) | (value >= limit))
     if len(wrong):
         place = tuple(int(index) for index in wrong[0])

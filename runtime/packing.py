@@ -9,7 +9,10 @@ Array = npt.NDArray[np.generic]
 
 
 def pack(array: Array, layout: Layout) -> Array:
-    """The array as it lies in memory, padded with zeros. Raises ValueError for another shape."""
+    """The array as it lies in memory, padded with zeros; itself, if it lies there so.
+
+    Raises ValueError for another shape.
+    """
     if array.shape != layout.shape:
         raise ValueError(f"expected shape {list(layout.shape)}, got {list(array.shape)}")
     extra = [(0, p - s) for p, s in zip(layout.padded, layout.shape, strict=True)]

@@ -1,6 +1,7 @@
 """Contraction kernels equal the oracle, for any shape, epilogue, processor and thread count."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -10,6 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codegen.kernels import build
+from codegen.kernels.axis import Adjoint
+from codegen.kernels.cpu.columns import shape_along
+from codegen.kernels.cpu.tile import best_shape
 from codegen.targets import Target
 from ir.command import Error
 from ir.eval import run_graph
@@ -196,6 +200,36 @@ def test_smaller_register_files_serve_too(mcpu: str, op: str, seed: int) -> None
     node = large(op, rng)
     graph = with_epilogue(node, node.inputs, rng)
     check(graph, random_values(graph, rng), host(mcpu))
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_dx"])
+@cases(full=12, sample=2)
+@given(seed=SEEDS, near=st.sampled_from((1, 2000, 8000)), cached=st.sampled_from((1, 4000)))
+def test_small_caches_get_some_maps_at_a_time(op: str, seed: int, near: int, cached: int) -> None:
+    """Sums rest between some source maps and the next; tasks do parts of the result's maps."""
+    rng = Random(seed)
+    node = large(op, rng)
+    graph = with_epilogue(node, node.inputs, rng)
+    tuning = replace(host().tuning, near=near, cached=cached)
+    check(graph, random_values(graph, rng), replace(host(), winograd="none", tuning=tuning))
+
+
+@given(
+    accumulators=st.sampled_from((3, 6, 24)),
+    rows=st.integers(1, 999),
+    columns=st.integers(1, 999),
+    taps=st.integers(1, 11),
+)
+def test_tiles_fit_into_registers(accumulators: int, rows: int, columns: int, taps: int) -> None:
+    """A third as many hold what adjacent taps share, a row's vectors, and a scalar."""
+    height, width = best_shape(accumulators, rows, columns, taps)
+    assert height * width <= accumulators
+    assert taps == 1 or width == 1 or (height + 1) * width < accumulators * 4 // 3
+
+
+def test_most_results_may_lie_between_taps() -> None:
+    rows, columns = shape_along(Adjoint(5, 3, 1, 2, 1), 24, 16)
+    assert rows * columns > 0
 
 
 @pytest.mark.parametrize("op", OPS)

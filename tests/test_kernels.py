@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from math import sqrt
 from random import Random
 from typing import Any
 
@@ -127,6 +128,18 @@ def regions_of(graph: Graph, devices: int) -> list[Graph]:
     return list(found.values())
 
 
+@cases(full=25, sample=3)
+@given(seed=SEEDS, batch=st.integers(1, 70), rank=st.sampled_from((1, 3)))
+def test_sums_over_many_images_and_positions(seed: int, batch: int, rank: int) -> None:
+    """Few channels, whose blocks of images several tasks share, or many."""
+    rng = Random(seed)
+    shape = batch, rng.choice((1, 3, 33, 70)), rng.randint(1, 30), rng.randint(1, 30)
+    dy = _leaf("dy", *shape)
+    graph = Graph("sum", (dy, y := apply("bias_dw", dy, name="y", rank=rank)), (y,))
+    terms = dy.type.elements // y.type.elements
+    check(Kernel(graph), random_values(graph, rng), 8 * EPS * sqrt(terms))
+
+
 @cases(full=25, sample=4)
 @given(seed=SEEDS, batch=st.sampled_from((1, 16, 19)))
 def test_bands_of_rows(seed: int, batch: int) -> None:
@@ -149,7 +162,9 @@ def test_any_program_is_a_region(seed: int) -> None:
 
 def banded(small: bool) -> Cpu:
     """This machine; or one whose caches are so small that images are cut into bands of few rows."""
-    return replace(host(), tuning=replace(host().tuning, cached=2000)) if small else host()
+    return (
+        replace(host(), tuning=replace(host().tuning, cached=2000, near=2000)) if small else host()
+    )
 
 
 def norm_and_pool(rng: Random, batch: int) -> Graph:

@@ -64,6 +64,12 @@ class Epilogue:
             with self._w.each_lane() as lane:
                 self._w.store(self._w.buffers[node], values[node](lane), *place, lane)
 
+    def prefetch(self, at: Sequence[Expr]) -> None:
+        """Have at hand soon what is stored in the contraction's shape for (block, index, ...)."""
+        for node in self._stored:
+            if node.type.shape == self._first.type.shape:
+                self._w.prefetch(self._w.buffers[node][(*at, 0)], write=True)
+
     def _place(self, at: Sequence[Expr], shape: Sequence[int]) -> tuple[Expr, ...]:
         """The same elements in a view of another shape; views keep axis 0."""
         if shape == self._first.type.shape:

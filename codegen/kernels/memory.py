@@ -36,6 +36,24 @@ class Scratch:
         loops.store(self.memory, value, self.place(indices))
 
 
+class Plain:
+    """An array [N, ...] in row-major order, met by (block of axis 0, ..., lane) as others are."""
+
+    def __init__(self, memory: Any, lanes: int) -> None:
+        self.memory, self._lanes = memory, lanes
+
+    def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
+        return self.memory[self._place(indices)]
+
+    def store(self, loops: Loops, value: Expr, *indices: Expr) -> None:
+        """array[indices] = value"""
+        loops.store(self.memory, value, *self._place(indices))
+
+    def _place(self, indices: Sequence[Expr]) -> tuple[Expr, ...]:
+        block, *rest, lane = indices
+        return (block * self._lanes + lane, *rest)
+
+
 Index = tuple[Expr, ...]
 
 
@@ -57,7 +75,7 @@ class Home:
     def store(self, value: Expr, *index: Expr) -> None:
         """Set the element there."""
         place = self._within(index)
-        if isinstance(self._array, Scratch):
+        if isinstance(self._array, Scratch | Plain):
             self._array.store(self._loops, value, *place)
         else:
             self._loops.store(self._array, value, *place)

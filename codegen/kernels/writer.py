@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm import ir, tirx
 
-from codegen.kernels.memory import Home, Scratch
+from codegen.kernels.memory import Home, Plain, Scratch
 from codegen.layout import Blocked
 from codegen.loops import Expr, Loops
 from ir.graph import Graph, Node
@@ -51,8 +51,9 @@ class Writer(Loops):
     def declare_arguments(self) -> None:
         """Make arrays of all arguments, known from here to the end of the block."""
         for node, pointer in self._pointers.items():
-            dtype = TIR_DTYPE[node.type.dtype]
-            self.buffers[node] = self.buffer(pointer, self.layout.shape(node.type), dtype)
+            dtype, plain = TIR_DTYPE[node.type.dtype], self.layout.plain(node.type)
+            array = self.buffer(pointer, plain or self.layout.shape(node.type), dtype)
+            self.buffers[node] = Plain(array, self.width) if plain else array
         for value, leaf in self.updates.items():
             self.buffers[value] = self.buffers[leaf]
 
@@ -134,14 +135,19 @@ class Position:
         """The value of a node at this position: loaded, or computed from its operands."""
         if node not in self._known:
             computed = node in self._inside and node not in self.writer.homes
-            rule = self._rules[node.op] if computed else _load
-            dtype = TIR_DTYPE[node.type.dtype]
-            self._known[node] = self.writer.held(rule(self, node), dtype)
+            value = self._rules[node.op](self, node) if computed else self.read(node)
+            self._known[node] = self.writer.held(value, TIR_DTYPE[node.type.dtype])
         return self._known[node]
 
     def index(self, lane: Expr) -> tuple[Expr, ...]:
         """The position as one lane sees it."""
         return tuple(at_lane(along, lane) for along in self.at)
+
+    def read(self, node: Node) -> Lane:
+        """What memory holds of a value at this position."""
+        if not node.type.shape:
+            return lambda lane: self.writer.element(node)
+        return lambda lane: self.writer.load(node, *self.index(lane), lane)
 
     def elsewhere(self, at: Sequence[Expr | Lane]) -> "Position":
         """Another position of the same region, with nothing known yet."""
@@ -173,9 +179,3 @@ class Position:
 def at_lane(along: Expr | Lane, lane: Expr) -> Expr:
     """An index as one lane sees it. (TIR variables can be called too, so ask for functions.)"""
     return along(lane) if isinstance(along, FunctionType) else along
-
-
-def _load(position: Position, node: Node) -> Lane:
-    if not node.type.shape:
-        return lambda lane: position.writer.element(node)
-    return lambda lane: position.writer.load(node, *position.index(lane), lane)

@@ -45,7 +45,7 @@ class Tuning:
     `cached`: bytes of a thread's products. `chunk`: bytes of what a weight gradient transforms at
     a time. `shape`: rows and columns of the register tile of direct convolutions and dense layers;
     None for the one that does most per load. `near`: bytes of the source that such a tile keeps in
-    the first cache.
+    the first cache, or that a norm keeps of the last maps.
     """
 
     strip: int
@@ -57,11 +57,11 @@ class Tuning:
 
 
 def by_formula(caches: Caches) -> Tuning:
-    """Products stay in half of the second cache, a register tile's source in two thirds of the
+    """Products stay in half of the second cache, a register tile's source in half of the
     first. What a weight gradient transforms stays in a part of the shared cache, which others need,
     too."""
     chunk = max(2 * caches.second, 3 * caches.shared // 16)
-    return Tuning(strip=3, cached=caches.second // 2, chunk=chunk, near=2 * caches.first // 3)
+    return Tuning(strip=3, cached=caches.second // 2, chunk=chunk, near=caches.first // 2)
 
 
 # ------------------------------------------------------------------------------- shapes

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from codegen.kernels.cpu import convolution
+from codegen.kernels.cpu.bias_dw import bias_dw
 from codegen.kernels.cpu.dense import Dense, DenseDw, DenseDx
+from codegen.kernels.cpu.images import images
 from codegen.kernels.cpu.local import Local, LocalDw, LocalDx
 from codegen.kernels.cpu.stages import staged
 from codegen.kernels.cpu.writer import Built
@@ -26,6 +28,8 @@ CONTRACTIONS = {
 
 FAMILIES: dict[str, Callable[[Graph, Cpu], Built | str]] = {
     **{op: family(op, kernel) for op, kernel in CONTRACTIONS.items()},
+    "images": images,
+    "bias_dw": bias_dw,
     "stages": staged,
 }
 """Each builds the kernel of a region, or says in words why it does not; the most specific first."""

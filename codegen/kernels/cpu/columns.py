@@ -6,7 +6,7 @@ from functools import partial
 from itertools import groupby
 
 from codegen.kernels.axis import Axis, Phase
-from codegen.kernels.cpu.tile import Run, pieces
+from codegen.kernels.cpu.tile import Run, best_shape, pieces
 
 UNROLLED = 16
 """Windows wider than this get a loop over their columns."""
@@ -34,6 +34,14 @@ class Columns:
 def is_wide(axis: Axis) -> bool:
     """Whether the window is too wide for its taps to be written out."""
     return axis.window > UNROLLED * axis.stride
+
+
+def shape_along(axis: Axis, accumulators: int, rows: int) -> tuple[int, int]:
+    """The best (rows, columns) of a tile. With strides neighbours share no vectors, and results
+    between taps meet none."""
+    phase = max(axis.phases(), key=lambda phase: (phase.count, len(phase.taps)))
+    taps = len(phase.taps) if phase.pull == 1 else 1
+    return best_shape(accumulators, rows, phase.count, max(1, taps))
 
 
 def columns_of(axis: Axis, most: int) -> Iterator[Columns]:

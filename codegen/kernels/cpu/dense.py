@@ -7,6 +7,7 @@ a span of outputs and some inputs.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 from tvm import tirx
 
@@ -20,8 +21,8 @@ from codegen.loops import Expr
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 
-FEATURES = 64
-"""Features of a task at most."""
+FEATURES = 256
+"""Features of a task at most: so often is the source read from beyond the second cache."""
 
 
 class _Product:
@@ -147,9 +148,10 @@ class DenseDw:
             self._transpose(flipped, span)
             for run in pieces(some, self.rows):
                 with run.each(w) as begin:
-                    self._sum(row, run.size, flipped, w.let(first + begin))
+                    place = w.let(span * self.span), w.let(first + begin)
+                    self._sum(row, run.size, flipped, place)
                     with each(w, (run.size, self.span)) as (m, k):
-                        at = (span * self.span + k, first + begin + m)
+                        at = place[0] + k, place[1] + m
                         self.epilogue.write(at, lambda lane: row[m, k, lane])
         return w.built(noalias=True)
 
@@ -166,12 +168,16 @@ class DenseDw:
         with w.serial(own) as k, each(w, flipped.shape[:2]) as (block, image):
             w.put(flipped, dy[block, span * lanes + k, image], block, image, k)
 
-    def _sum(self, row: Scratch, size: int, flipped: Scratch, first: Expr) -> None:
-        w, x = self.w, self.w.buffers[self.x]
-        tile = Tile(w, size, self.span)
-        with w.serial(flipped.shape[0]) as b, w.serial(w.valid_lanes(self.x, b)) as image:
-            scalars = [x[b, first + m, image] for m in range(size)]
-            tile.add(scalars, [_maps(flipped, b, image, n) for n in range(self.span)])
+    def _sum(self, row: Scratch, size: int, flipped: Scratch, place: Sequence[Expr]) -> None:
+        """A tile of dw. Meanwhile what it will be added to is fetched, rows with each block."""
+        w, x, (span, first) = self.w, self.w.buffers[self.x], place
+        tile, some = Tile(w, size, self.span), -(-size // flipped.shape[0])
+        with w.serial(flipped.shape[0]) as b:
+            for m, k in product(range(some), range(self.span)):
+                self.epilogue.prefetch((span + k, first + b * some + m))
+            with w.serial(w.valid_lanes(self.x, b)) as image:
+                scalars = [x[b, first + m, image] for m in range(size)]
+                tile.add(scalars, [_maps(flipped, b, image, n) for n in range(self.span)])
         tile.keep(row, lambda m, n: (m, n))
 
 

@@ -56,16 +56,25 @@ def pieces(total: int, most: int) -> list[Run]:
     return [run for run in runs if run.count]
 
 
-def best_shape(accumulators: int, rows: int, columns: int) -> tuple[int, int]:
-    """The (rows, columns) of a tile that does most per load, for a result of this extent."""
-    shapes = [(r, accumulators // r) for r in HEIGHTS if r <= accumulators]
+def best_shape(accumulators: int, rows: int, columns: int, taps: int = 1) -> tuple[int, int]:
+    """The (rows, columns) of a tile that does most per load, for a result of this extent.
+
+    Of several adjacent taps neighbours share vectors, which then stay in registers, too.
+    """
+    shapes = [(r, _most_columns(accumulators, r, taps)) for r in HEIGHTS if r <= accumulators]
 
     def work_per_load(shape: tuple[int, int]) -> float:
         r = rows / sum(run.count for run in pieces(rows, shape[0]))
         c = columns / sum(run.count for run in pieces(columns, shape[1]))
-        return r * c / (r + c)
+        return taps * r * c / (taps * r + c + taps - 1)
 
     return max(shapes, key=work_per_load)
+
+
+def _most_columns(accumulators: int, rows: int, taps: int) -> int:
+    """Beside sums a third as many registers are left: for the vectors of a row, and a scalar."""
+    most = accumulators // rows
+    return most if taps == 1 else max(1, min(most, (accumulators * 4 // 3 - 1) // (rows + 1)))
 
 
 def places(first: Expr, rows: int, *, within: bool) -> list[tuple[Expr, Expr]]:

@@ -12,7 +12,7 @@ from codegen.kernels.cpu.writer import LANES
 from codegen.kernels.geometry import Geometry, Taps
 from codegen.kernels.math import f32, is_nan
 from codegen.kernels.memory import Scratch
-from codegen.kernels.ranges import Range, difference
+from codegen.kernels.ranges import Range, difference, least
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from ir.graph import Node
@@ -89,8 +89,16 @@ class _Pool:
         count = self.geometry.window[0] if self.geometry.whole[0] else count
         with self.s.every(self._width) as (x,):
             total = self._rows(c, top, count, x)
+            self._prefetch(c, top, x)
             with w.lanes() as lane:
                 w.put(row, total(lane), x + self._left, lane)
+
+    def _prefetch(self, c: Expr, top: Expr, x: Expr) -> None:
+        """Have at hand what is new in the next map's rows: memory goes on elsewhere there."""
+        s, (size, step) = self.s, (self.geometry.window[0], self.geometry.stride[0])
+        bottom = s.node.inputs[0].type.shape[2] - 1
+        for n in range(max(0, size - step), size):
+            s.prefetch(0, least(c + 1, s.first_map + s.maps - 1), least(top + n, bottom), x)
 
     def _rows(self, c: Expr, top: Expr, count: Expr, x: Expr) -> Lane:
         w, s = self.s.writer, self.s

@@ -100,7 +100,16 @@ class Pixels:
                         else self._source[strip.block, channel, row, column, VECTOR]
                         for row in rows
                     ]
+                    self._prefetch(strip, channel, rows, column + 1)
                     transform(w, matrix, vectors, half, lambda i: (i, x), kind.first)
+
+    def _prefetch(self, strip: Strip, channel: Expr, rows: list[Expr], column: Expr) -> None:
+        """With strides the next phase reads other vectors, too far apart to be foreseen."""
+        across = self._phases.across
+        if across.stride > 1:
+            x = self._w.let(tirx.min(column, across.sources - 1))
+            for row in (each for each in rows if each is not None):
+                self._w.prefetch(self._source[strip.block, channel, row, x, 0])
 
     def _rows(self, strip: Strip, kind: Kind, phase: Expr) -> Iterator[list[Expr]]:
         """Write for each case which rows of pixels a tile reads; None for those outside."""
