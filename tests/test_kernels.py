@@ -15,7 +15,7 @@ from codegen.region import extract
 from codegen.targets import Cpu
 from ir.command import Error
 from ir.eval import run_graph
-from ir.graph import Graph, Node
+from ir.graph import Graph, Node, Pair
 from ir.op import Array, Fusion
 from ir.ops import TABLE, apply, row_of
 from ir.type import DType, TensorType
@@ -193,6 +193,23 @@ def _leaf(name: str, *shape: int, dtype: DType = DType.F32) -> Node:
 
 
 # ---------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("op", ["bias_dw", "dense_dw", "conv_dw"])
+def test_the_padding_of_states_stays_zero_whatever_is_added(op: str) -> None:
+    """Gradients of a parameter that is used twice come from elsewhere, too."""
+    x, dy = ([17, 5, 4, 4], [17, 3, 4, 4]) if op == "conv_dw" else ([17, 5], [17, 3])
+    operands = [_leaf("x", *x), _leaf("dy", *dy)][op == "bias_dw" :]
+    attrs: dict[str, Any] = {"rank": 1} if op == "bias_dw" else {}
+    attrs |= {"kernel": (1, 1)} if op == "conv_dw" else {}
+    dw = apply(op, *operands, name="dw", **attrs)
+    other = _leaf("other", *dw.type.shape)
+    state = apply("state", name="w", type=dw.type)
+    both = apply("add", dw, other, name="both")
+    update = Pair(state, apply("add", state, both, name="next"))
+    nodes = (*operands, other, state, dw, both, update.value)
+    graph = Graph("shared", nodes, (), updates=(update,))
+    check(Kernel(graph), random_values(graph, Random(0)), 32 * BOUND)
 
 
 @cases(full=25, sample=6)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from codegen.kernels.memory import Home
 from codegen.kernels.pointwise import RULES
 from codegen.kernels.writer import Lane, Position, Writer
 from codegen.loops import Expr
@@ -60,9 +61,8 @@ class Epilogue:
             else:
                 values[node] = positions[node.type.shape].vector(node)
         for node in self._stored:
-            place = positions[node.type.shape].at
-            with self._w.each_lane() as lane:
-                self._w.store(self._w.buffers[node], values[node](lane), *place, lane)
+            home = Home(self._w, self._w.buffers[node])
+            positions[node.type.shape].store(node, home, values[node])
 
     def prefetch(self, at: Sequence[Expr]) -> None:
         """Have at hand soon what is stored in the contraction's shape for (block, index, ...)."""
