@@ -95,6 +95,14 @@ class Writer(Loops):
         """How many lanes of a block hold elements rather than padding."""
         return tirx.min(self.width, node.type.shape[0] - block * self.width)
 
+    def indices(self, number: Expr, extents: Sequence[int]) -> list[Expr]:
+        """The indices of element `number` of an array in row-major order."""
+        found = []
+        for extent in reversed(extents[1:]):
+            found.append(self.let(tirx.truncmod(number, extent)))
+            number = self.let(tirx.truncdiv(number, extent))
+        return [number, *reversed(found)] if extents else []
+
     def blocks(self, type: TensorType) -> int:
         """Blocks along axis 0; 1 for a scalar."""
         return self.layout.blocks(type)

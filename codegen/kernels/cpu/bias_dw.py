@@ -6,7 +6,8 @@ few; each lane has its own images. Then the lanes are added up, 16 channels at a
 
 from math import prod
 
-from codegen.kernels.cpu.reduce import Sums, added, indices
+from codegen.kernels.cpu.bands import TASKS
+from codegen.kernels.cpu.reduce import Sums, added
 from codegen.kernels.cpu.tile import VECTOR
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import VIEWS, Epilogue
@@ -15,9 +16,6 @@ from codegen.kernels.pointwise import RULES
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 from ir.type import DType
-
-TASKS = 64
-"""As many tasks as keep the threads of a usual machine busy."""
 
 
 def bias_dw(region: Graph, target: Cpu) -> Built | str:
@@ -45,7 +43,7 @@ def _built(region: Graph, target: Cpu, node: Node) -> Built:
     with w.tasks(elements * parts) as task:
         element, part = w.let(task // parts), w.let(task % parts)
         some = w.let(images * part // parts), w.let(images * (part + 1) // parts)
-        total = sums.images(indices(element, shape), some)
+        total = sums.images(w.indices(element, shape), some)
         w.put(lanes, total[VECTOR], element, part, VECTOR)
     with w.tasks(blocks(node.type) * trailing) as task:
         block, number = w.let(task // trailing), w.let(task % trailing)
@@ -55,5 +53,5 @@ def _built(region: Graph, target: Cpu, node: Node) -> Built:
                 [lanes[channel * trailing + number, part, VECTOR] for part in range(parts)]
             ),
         )
-        epilogue.write((block, *indices(number, shape[1:])), lambda lane: total[lane])
+        epilogue.write((block, *w.indices(number, shape[1:])), lambda lane: total[lane])
     return w.built()

@@ -58,7 +58,7 @@ class Sums:
         w, (begin, end) = self._w, some
         with w.serial((end - begin) // len(sums)) as i:
             for number, each in enumerate(sums):
-                pixel = indices(begin + i * len(sums) + number, self._pixels)
+                pixel = w.indices(begin + i * len(sums) + number, self._pixels)
                 w.store(each, each[VECTOR] + w.load(self._dy, *at, *pixel, VECTOR), VECTOR)
 
     def _zero(self) -> Any:
@@ -74,15 +74,6 @@ def added(terms: Sequence[Expr]) -> Expr:
     """The sum, in pairs: it rounds less."""
     half = len(terms) // 2
     return added(terms[:half]) + added(terms[half:]) if half else terms[0]
-
-
-def indices(number: Expr, extents: Sequence[int]) -> list[Expr]:
-    """The indices of element `number` of an array in row-major order."""
-    found: list[Expr] = []
-    for extent in reversed(extents):
-        found.append(tirx.truncmod(number, extent))
-        number = tirx.truncdiv(number, extent)
-    return found[::-1]
 
 
 def _bias_dw(s: Stage) -> None:

@@ -5,13 +5,11 @@ a warp (threadIdx.x), a block some warps (threadIdx.y), and lanes are elements o
 block computes depends on nothing but its number, and no order of blocks matters.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
-
-from tvm import tirx
 
 from codegen.kernels import writer
 from codegen.kernels.memory import Home, Scratch
@@ -94,14 +92,6 @@ class Writer(writer.Writer):
         extents = self.layout.shape(type)[:-1]
         with self.tasks(prod(extents)) as task:
             yield self.indices(task, extents)
-
-    def indices(self, number: Expr, extents: Sequence[int]) -> list[Expr]:
-        """The indices of element `number` of an array in row-major order."""
-        found = []
-        for extent in reversed(extents[1:]):
-            found.append(self.let(tirx.truncmod(number, extent)))
-            number = self.let(tirx.truncdiv(number, extent))
-        return [number, *reversed(found)]
 
     def workspace(self, *shape: int, dtype: str = "float32") -> Scratch:
         """Memory that all launches share, reserved before them; garbage at the start."""
