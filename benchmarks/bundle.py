@@ -61,6 +61,9 @@ def _pack_plans(target: Path, arch: str) -> None:
     if target.exists():
         shutil.rmtree(target)
     _run("tests.gpu.build", str(target), "--arch", arch)
+    for text in target.rglob("*.cu"):
+        # A third of all, and for people and compilers only.
+        text.unlink()
 
 
 def _pack_packages(folder: Path) -> None:
@@ -110,7 +113,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bundle", description=main.__doc__)
     add = parser.add_argument
     add("folder", metavar="FOLDER", help="where the bundle goes")
-    add("--arch", metavar="NAMES", default="sm_80,sm_90a", help="(default sm_80,sm_90a)")
+    add("--arch", metavar="NAMES", default="sm_90a", help="of that machine's GPU (default sm_90a)")
     add("--python", metavar="VERSION", default="3.12", help="of that machine (default 3.12)")
     return parser.parse_args()
 

@@ -1,13 +1,18 @@
-"""What a GPU can do at most, to be measured: fused multiply-adds, and copying in its memory.
+"""What a GPU can do at most, to be measured: multiply-adds in each form, and copies in its memory.
 
-Both kernels are CUDA C, compiled ahead into a plan like all others.
+The kernels are CUDA C, compiled ahead into a plan like all others. The forms are those of operands:
+f32, by fused multiply-adds of threads, and tf32 and bf16, by tensor cores (`gpu_products`).
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import gpu_products
+from benchmarks.gpu_noise import fill
 from codegen.cuda import toolchain
 from codegen.folder import publish
 from ir.plan import Argument, Binary, Cubins, Kernel, Launch, Work, folder, read
@@ -19,11 +24,11 @@ if TYPE_CHECKING:
     from codegen.targets import Target
 
 PLAN = "ceilings"
-ARITHMETIC, MEMORY = "multiply_add", "copy"
+MEMORY = "copy"
 THREADS = 256
 TIMES, RUNS = 10, 5
 """Launches in a graph; measurements, of which the best counts."""
-NOT_COUNTED = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0)
+NOT_COUNTED = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
 
 SUMS, ROUNDS, BLOCKS = 16, 1024, 8192
 FMA = f"""
@@ -58,82 +63,98 @@ extern "C" __global__ void __launch_bounds__({THREADS}) copy(const float4* from,
 """
 
 
+PRODUCTS, SPREAD = 4096, 16 * 132
+"""Rounds; blocks, which are as many for each processor of an H200."""
+
+
 @dataclass(frozen=True)
 class Ceilings:
-    """What a card reached: operations and bytes per second."""
+    """What a card reached: operations per second by the form of operands, and bytes per second."""
 
-    flops: float
+    flops: Mapping[str, float]
     bytes: float
+
+    def least(self, form: str, flops: int, moved: int) -> float:
+        """Seconds that these allow for so many operations and bytes."""
+        return max(flops / self.flops[form], moved / self.bytes)
 
 
 def measured(plans: Path) -> Ceilings:
     """The best of some runs of each kernel."""
     path = plans / PLAN / "plan.json"
-    plan = single(read(path), TIMES)
+    plan, least = single(read(path), TIMES), dict[str, float]()
     with open_executor(plan, folder(path)) as executor:
-        least = {
-            name: min(timed(executor, name, runs=3) for _ in range(RUNS)) / TIMES
-            for name in plan.kernels
-        }
-    flops, moved = plan.kernels[ARITHMETIC].flops, plan.kernels[MEMORY].moved
-    return Ceilings(flops / least[ARITHMETIC], moved / least[MEMORY])
+        for name, kernel in plan.kernels.items():
+            fill(executor, kernel)
+            least[name] = min(timed(executor, name, runs=3) for _ in range(RUNS)) / TIMES
+    moved = plan.kernels[MEMORY].moved / least.pop(MEMORY)
+    return Ceilings({name: plan.kernels[name].flops / s for name, s in least.items()}, moved)
 
 
 def build(path: Path, target: "Target") -> None:
     """Write the plan. Raises Error without a compiler."""
-    arches = target.facts()["arch"].split(",")
     files: dict[str, bytes] = {}
-    kernels = {
-        ARITHMETIC: _fma(_binaries(ARITHMETIC, FMA, arches, files)),
-        MEMORY: _copy(_binaries(MEMORY, COPY, arches, files)),
-    }
+
+    def binaries(name: str, source: Callable[[str], str]) -> dict[str, Binary]:
+        """Of each architecture; adds them to the plan's files."""
+        return {arch: _binary(name, source(arch), arch, files) for arch in arches}
+
+    arches = target.facts()["arch"].split(",")
+    kernels = {"f32": _fma(binaries("f32", lambda arch: FMA))}
+    for form in gpu_products.FORMS:
+        source = partial(gpu_products.source, form, rounds=PRODUCTS)
+        kernels[form] = _products(form, binaries(form, source))
+    kernels[MEMORY] = _copy(binaries(MEMORY, lambda arch: COPY))
     publish(only(PLAN, target, kernels), path, files)
 
 
-def _binaries(
-    name: str, source: str, arches: list[str], files: dict[str, bytes]
-) -> dict[str, Binary]:
-    """The binary of each architecture; adds it to the plan's files."""
-    found = {}
-    for arch in arches:
-        cubin = toolchain.find().compile(source, arch).cubin
-        file = f"lib/{name}.{arch}.cubin"
-        files[file] = cubin
-        found[arch] = Binary(file, hashlib.sha256(cubin).hexdigest())
-    return found
+def _binary(name: str, source: str, arch: str, files: dict[str, bytes]) -> Binary:
+    file = f"lib/{name}.{arch}.cubin"
+    files[file] = toolchain.find().compile(source, arch).cubin
+    return Binary(file, hashlib.sha256(files[file]).hexdigest())
 
 
 def _fma(binaries: dict[str, Binary]) -> Kernel:
     results = BLOCKS * THREADS
-    launch = _launch(ARITHMETIC, BLOCKS, (0,))
-    return Kernel(
-        code=Cubins(binaries, (launch,), scratch=0),
-        arguments=(Argument(4 * results, "write"),),
-        flops=2 * SUMS * ROUNDS * results,
-        moved=4 * results,
-        work=NOT_COUNTED,
-        measured=False,
-    )
+    launch = _launch("multiply_add", BLOCKS, (0,))
+    written = Argument(4 * results, "write", "f32")
+    return _kernel(binaries, launch, (written,), 2 * SUMS * ROUNDS * results)
+
+
+def _products(form: str, binaries: dict[str, Binary]) -> Kernel:
+    launch = _launch("multiply_all", SPREAD, (0, 1), dynamic=gpu_products.OPERANDS)
+    operands = Argument(gpu_products.OPERANDS, "read", "bf16" if form == "bf16" else "f32")
+    sums = Argument(16 * SPREAD * gpu_products.THREADS, "write", "f32")
+    flops = 2 * SPREAD * gpu_products.multiply_adds(form, PRODUCTS)
+    return _kernel(binaries, launch, (operands, sums), flops)
 
 
 def _copy(binaries: dict[str, Binary]) -> Kernel:
     launch = _launch(MEMORY, COPIED // (16 * THREADS * EACH), (0, 1))
+    both = (Argument(COPIED, "read", "f32"), Argument(COPIED, "write", "f32"))
+    return _kernel(binaries, launch, both, 0)
+
+
+def _kernel(
+    binaries: dict[str, Binary], launch: Launch, arguments: tuple[Argument, ...], flops: int
+) -> Kernel:
     return Kernel(
         code=Cubins(binaries, (launch,), scratch=0),
-        arguments=(Argument(COPIED, "read"), Argument(COPIED, "write")),
-        flops=0,
-        moved=2 * COPIED,
+        arguments=arguments,
+        flops=flops,
+        moved=sum(each.bytes for each in arguments),
         work=NOT_COUNTED,
         measured=False,
     )
 
 
-def _launch(symbol: str, blocks: int, arguments: tuple[int, ...]) -> Launch:
+def _launch(symbol: str, blocks: int, arguments: tuple[int, ...], dynamic: int = 0) -> Launch:
     return Launch(
         symbol=symbol,
         grid=(blocks, 1, 1),
         block=(THREADS, 1, 1),
         arguments=arguments,
         shared=0,
+        dynamic=dynamic,
         registers=0,
     )

@@ -1,6 +1,8 @@
 """Training steps of our networks in PyTorch, the same layers and update, for comparison only."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from benchmarks.networks import images, layers, network, padding
@@ -36,22 +38,42 @@ def torch_step(mode: str, graph: Graph, threads: int) -> Callable[[], None]:
     import torch
 
     torch.set_num_threads(threads)
-    return _step(torch, mode, graph, "cpu", torch.compile)
+    return _step(torch, mode, graph, "cpu", torch.compile, nullcontext)
 
 
-def torch_gpu_step(mode: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """AlexNet's on a GPU in strict float32, and what waits for all steps. Needs torch."""
+def torch_gpu_step(
+    mode: str, precision: str, batch: int
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """AlexNet's on a GPU, and what waits for all steps. Needs torch."""
     import torch
 
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    choose_precision(torch, precision)
     torch.backends.cudnn.benchmark = True
 
     def tuned(net: Any) -> Any:
         return torch.compile(net, mode="max-autotune")
 
-    step = _step(torch, mode, network("alexnet", batch), "cuda", tuned)
+    within = partial(autocast, torch, precision)
+    step = _step(torch, mode, network("alexnet", batch), "cuda", tuned, within)
     return (_captured(torch, step) if "graph" in mode else step), torch.cuda.synchronize
+
+
+def choose_precision(torch: Any, precision: str) -> None:
+    """Let a GPU multiply float32 as float32, or rounded to tf32 where that is the precision."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def autocast(torch: Any, precision: str) -> AbstractContextManager[object]:
+    """Where a forward pass and its loss are computed; weights are float32 in every precision.
+
+    Weights are cast once a step anyway, and a copy that is kept would not outlive a graph.
+    """
+    is_bf16 = precision == "bf16"
+    found: AbstractContextManager[object] = torch.autocast(
+        "cuda", torch.bfloat16, enabled=is_bf16, cache_enabled=False
+    )
+    return found
 
 
 def _captured(torch: Any, step: Callable[[], None]) -> Callable[[], None]:
@@ -70,7 +92,12 @@ def _captured(torch: Any, step: Callable[[], None]) -> Callable[[], None]:
 
 
 def _step(
-    torch: Any, mode: str, graph: Graph, device: str, compiled: Callable[[Any], Any]
+    torch: Any,
+    mode: str,
+    graph: Graph,
+    device: str,
+    compiled: Callable[[Any], Any],
+    within: Callable[[], AbstractContextManager[object]],
 ) -> Callable[[], None]:
     torch.manual_seed(0)
     net: Any = torch_network(torch, graph).to(device)
@@ -87,7 +114,9 @@ def _step(
 
     def step() -> None:
         descent.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(forward(pixels), labels).backward()
+        with within():
+            loss = torch.nn.functional.cross_entropy(forward(pixels), labels)
+        loss.backward()
         descent.step()
 
     return step

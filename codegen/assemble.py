@@ -12,12 +12,12 @@ from codegen.cache import Cache, Compiled
 from codegen.compile import compile_all
 from codegen.cost.speeds import guess
 from codegen.keys import key_of, versions
-from codegen.programs import Lowered, Watch, lower
+from codegen.programs import Lowered, Watch, lower, require_precision
 from codegen.steps import Call, steps
 from ir.graph import Graph
 from ir.plan import VERSION, Device, Plan, Speeds, check
 from ir.printer import print_graph
-from passes.context import Context, to_stderr
+from passes.context import Context, Precision, to_stderr
 from passes.dump import quiet
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ RUNTIME_LIBRARY = "lib/libtvm_runtime.so"
 @dataclass(frozen=True)
 class Options:
     """What to build for: the physical device of each logical one, batches per update, the
-    machine; `keep` names what `evaluate` puts out beside the usual. Without a cache every kernel
-    is compiled afresh; without `speeds` predictions are a guess."""
+    machine, the precision of contractions; `keep` names what `evaluate` puts out beside the usual.
+    Without a cache every kernel is compiled afresh; without `speeds` predictions are a guess."""
 
     binding: tuple[str, ...]
     target: "Target"
@@ -40,6 +40,7 @@ class Options:
     watch: Watch = lambda name: quiet
     keep: tuple[str, ...] = ()
     speeds: Speeds | None = None
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Assembled:
 
 def assemble(network: Graph, options: Options) -> Assembled:
     """Build a plan. Raises Error for a network that no plan can be made of."""
-    context = Context(len(options.binding), accumulate=options.accumulate, say=to_stderr)
-    target = options.target
+    target, accumulate = options.target, options.accumulate
+    context = Context(len(options.binding), options.precision, accumulate, to_stderr)
+    require_precision(network, target, options.precision)
     lowered = lower(network, context, target.layout, options.watch, options.keep)
     calls = {name: list(steps(graph, target.layout)) for name, graph in lowered.programs.items()}
     all_calls = [step for program in calls.values() for step in program if isinstance(step, Call)]
@@ -71,7 +73,8 @@ def assemble(network: Graph, options: Options) -> Assembled:
         target=target.facts(),
         versions=versions(),
         binding=options.binding,
-        accumulate=options.accumulate,
+        accumulate=accumulate,
+        precision=options.precision,
         library={file: hashlib.sha256(content).hexdigest() for file, content in library.items()},
         devices=tuple(map(Device, lowered.arenas, lowered.lower_bounds)),
         kernels={

@@ -15,7 +15,7 @@ from codegen.programs import Watch
 from codegen.summary import summary
 from ir.command import run
 from ir.text import read
-from passes.context import positive, to_stderr
+from passes.context import PRECISIONS, positive, to_stderr
 from passes.dump import dump_to, quiet
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def build(options: argparse.Namespace) -> Assembled:
     target, speeds = _measured(target)
     watch = _watch(options.dump)
     keep = tuple(filter(None, options.keep.split(",")))
-    chosen = Options(binding, target, options.accumulate, cache, watch, keep, speeds)
+    chosen = Options(
+        binding, target, options.accumulate, cache, watch, keep, speeds, options.precision
+    )
     assembled = assemble(network, chosen)
     publish(assembled.plan, path, assembled.files)
     return assembled
@@ -78,6 +80,7 @@ def parse(description: str | None, arguments: Sequence[str] | None = None) -> ar
     )
     add("--arch", metavar="NAMES", help="of GPUs, such as sm_80,sm_90a (default: those here)")
     add("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of contractions (default fp32)")
     add("--keep", metavar="NAMES", default="", help="values that evaluate puts out, too")
     add("--dump", metavar="DIR", help="write what every pass made")
     devices.add_accuracy(parser)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from codegen.cache import Compiled
+from codegen.cost.nominal import nominal_work
 from codegen.layout import Blocked
 from codegen.programs import Lowered
 from codegen.region import Region
@@ -11,15 +12,13 @@ from codegen.steps import Call, Transfer, filled
 from ir import plan
 from ir.cost import flops
 from ir.graph import Graph, Node
-from ir.leaf import logical_name, logical_shape, offset_of
+from ir.leaf import copied, logical_name, logical_shape, offset_of
 
 if TYPE_CHECKING:
     # It imports the compiler, which takes a second.
     from codegen.targets import Target
 
 Steps = Sequence[Call | Transfer]
-VECTOR_FLOPS = 32
-"""Of a multiply-add of 16 lanes."""
 
 
 def program(
@@ -51,24 +50,18 @@ def states(lowered: Lowered, layout: Blocked) -> tuple[plan.State, ...]:
 
 def kernel(region: Region, key: str, compiled: Compiled, target: "Target") -> plan.Kernel:
     """The record of a compiled region; its files are named after `key`."""
-    nominal = sum(flops(node) for node in region.graph.nodes)
     arguments = tuple(
-        plan.Argument(target.layout.bytes(node.type), _access(new.op))
+        plan.Argument(target.layout.bytes(node.type), _access(new.op), _dtype(node))
         for node, new in zip(region.arguments, _pointers(region.graph), strict=True)
     )
     return plan.Kernel(
         code=_code(key, compiled),
         arguments=arguments,
-        flops=nominal,
+        flops=sum(flops(node) for node in region.graph.nodes),
         moved=sum(argument.bytes for argument in arguments),
-        work=compiled.work or _nominal(nominal),
+        work=compiled.work or nominal_work(region.graph),
         measured=target.is_measured(region.graph),
     )
-
-
-def _nominal(flops: int) -> plan.Work:
-    """Multiply-adds of as many FLOPs, where nothing was counted."""
-    return plan.Work(flops // VECTOR_FLOPS, 0, 0, 0, 0, 0)
 
 
 def file_name(key: str, suffix: str) -> str:
@@ -134,7 +127,7 @@ class _Emitter:
             device=_device(node),
             offset=self._offsets[node],
             bytes=self._layout.bytes(node.type),
-            dtype=node.type.dtype.value,  # type: ignore[arg-type]
+            dtype=_dtype(node),
             layout=self._layout.record(node.type),
         )
 
@@ -152,7 +145,12 @@ class _Emitter:
             value=float(leaf.attrs["value"]),  # type: ignore[arg-type]
             std=float(leaf.attrs.get("std", 0.0)),  # type: ignore[arg-type]
             rate=float(leaf.attrs.get("rate", 1.0)),  # type: ignore[arg-type]
+            copies=copied(leaf),
         )
+
+
+def _dtype(node: Node) -> plan.DTYPES:
+    return node.type.dtype.value
 
 
 def _device(node: Node) -> int:

@@ -66,6 +66,15 @@ class Loops:
         """buffer[indices] = value"""
         self._add(tirx.BufferStore(buffer, value, list(indices)))
 
+    def call(self, function: str, *arguments: Expr) -> None:
+        """A function of the device's own."""
+        values = [_expr(argument) for argument in arguments]
+        self._add(tirx.Evaluate(tirx.call_extern("int32", function, *values)))
+
+    def address(self, array: Any, first: Expr, count: int) -> Any:
+        """Of neighbours in an array; TVM drops what no element of it is ever named by."""
+        return tirx.address_of(array[tirx.Ramp(first, 1, count) if count > 1 else first])
+
     def prefetch(self, element: Expr, *, write: bool = False) -> None:
         """Have the cache line of an array's element at hand soon, to read or to write it."""
         options = [tirx.const(each, "int32") for each in (write, 3, 1)]

@@ -6,6 +6,7 @@ batches; `evaluate` classifies. A network that cannot be trained gets `evaluate`
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from codegen.keep import keeping
 from codegen.layout import Blocked
@@ -13,9 +14,13 @@ from codegen.steps import filled
 from ir.command import Error
 from ir.graph import Graph, Node
 from ir.type import DType, IRError
-from passes.context import Context
+from passes.context import Context, Precision
 from passes.memory import plan_memory
 from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, TRAIN, Watcher, run_passes
+
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
 
 FRONT = TRAIN[: TRAIN.index("grad")]
 MADE_LATER = (*FRONT, "grad")
@@ -39,8 +44,7 @@ def lower(
     """Plan all programs of a network, placed already or not, for values that lie so.
 
     `evaluate` also puts out the values named in `keep`. Raises Error for a network that is no
-    forward program, needs more devices than there are, or computes in another precision than f32,
-    and for a name that no value has.
+    forward program or needs more devices than there are, and for a name that no value has.
     """
     _require_forward(network, context)
     placed = keeping(network, keep)
@@ -89,13 +93,22 @@ def _require_forward(network: Graph, context: Context) -> None:
             f"{network.name} has no parameters, so nothing says where it runs; expected a network "
             "with parameters, or a placed program"
         )
+
+
+def require_precision(network: Graph, target: "Target", asked: Precision = "fp32") -> None:
+    """Raise Error for a network that computes, or shall, in what the target does not."""
+    can = f"{target.kind} devices compute in {' or '.join(target.precisions)} only"
+    if asked not in target.precisions:
+        raise Error(f"--precision {asked}: {can}; expected that, or other --devices")
     for node in network.nodes:
-        if node.type.dtype is DType.BF16 or node.attrs.get("math", "f32") not in ("f32", "fp32"):
-            raise Error(f"'{node.name}' computes in {_precision(node)}; kernels take f32 only")
+        if (own := _precision(node)) not in target.precisions:
+            raise Error(f"'{node.name}' computes in {own}; {can}")
 
 
-def _precision(node: Node) -> str:
-    return "bf16" if node.type.dtype is DType.BF16 else str(node.attrs["math"])
+def _precision(node: Node) -> Precision:
+    if node.type.dtype is DType.BF16:
+        return "bf16"
+    return "tf32" if node.attrs.get("math") == "tf32" else "fp32"
 
 
 def _planned(programs: dict[str, Graph], devices: int, layout: Blocked) -> Lowered:

@@ -7,7 +7,7 @@ from ir.graph import Graph, Node
 from ir.op import Array
 from runtime import binding
 from runtime.executor import Executor
-from runtime.memory import DTYPES, Bytes, as_bytes
+from runtime.memory import DTYPES, Bytes, as_bytes, decoded, encoded
 from runtime.packing import pack, unpack
 
 CHUNK = 1 << 24
@@ -49,16 +49,18 @@ class Replay:
 
     def value(self, node: Node) -> Array:
         """A copy of a value."""
-        elements = self.stored(node).view(DTYPES[node.type.dtype.value])
-        return unpack(elements, self.layout.record(node.type)).reshape(node.type.shape)
+        numbers = decoded(self.stored(node), node.type.dtype.value)
+        return unpack(numbers, self.layout.record(node.type)).reshape(node.type.shape)
 
     def store(self, node: Node, value: Array) -> None:
         """Put another value in the place of one."""
         assert node.device is not None
-        packed = as_bytes(pack(value, self.layout.record(node.type)))
+        packed = as_bytes(self._packed(node, value))
         self._executor.memories[node.device.index].write(self._offsets[node], packed)
 
     def padding_is_zero(self, node: Node) -> bool:
         """Whether a value is followed by zeros in its last block of lanes."""
-        packed = pack(self.value(node), self.layout.record(node.type))
-        return packed.tobytes() == self.stored(node).tobytes()
+        return self._packed(node, self.value(node)).tobytes() == self.stored(node).tobytes()
+
+    def _packed(self, node: Node, value: Array) -> Array:
+        return pack(encoded(value, node.type.dtype.value), self.layout.record(node.type))

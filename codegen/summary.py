@@ -22,6 +22,7 @@ def summary(assembled: Assembled, cores: int) -> Iterator[str]:
     moves = [step.bytes for step in program.steps if isinstance(step, Move)]
     yield _line("devices", ", ".join(plan.binding))
     yield _line("target", ", ".join(plan.target.values()))
+    yield _line("precision", plan.precision)
     yield _line("programs", ", ".join(plan.programs))
     yield _line("nodes", f"{len(assembled.programs[name].nodes)}, {len(program.steps)} steps")
     yield _line("kernels", f"{len(plan.kernels)} for {calls} calls, {assembled.cached} from cache")

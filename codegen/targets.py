@@ -11,6 +11,7 @@ from codegen.layout import LANES, Blocked
 from codegen.tuning.parameters import Caches, Tuning, by_formula, shape_class
 from ir.command import Error
 from ir.graph import Graph
+from passes.context import PRECISIONS, Precision
 
 WINOGRAD = "fast"
 """What is done unless asked otherwise."""
@@ -20,12 +21,14 @@ WINOGRAD = "fast"
 class Target:
     """A kind of device and its machine code.
 
-    `lanes` is how many elements of axis 0 lie innermost (`codegen/layout.py`). `winograd` says how
-    far convolutions may trade accuracy for speed: none, mild or fast.
+    `lanes` is how many elements of axis 0 lie innermost (`codegen/layout.py`), `precisions` are
+    those that its contractions can have. `winograd` says how far convolutions may trade accuracy
+    for speed: none, mild or fast.
     """
 
     kind: ClassVar[str]
     lanes: ClassVar[int]
+    precisions: ClassVar[tuple[Precision, ...]]
     winograd: str
 
     @property
@@ -63,6 +66,7 @@ class Cpu(Target):
 
     kind = "cpu"
     lanes = LANES["cpu"]
+    precisions = ("fp32",)
     mtriple: str
     mcpu: str
     accumulators: int
@@ -124,8 +128,14 @@ class Cuda(Target):
 
     kind = "cuda"
     lanes = LANES["cuda"]
+    precisions = PRECISIONS
     arches: tuple[str, ...]
     compiler: str
+
+    @property
+    def groups(self) -> bool:
+        """Whether four warps can multiply together: `wgmma`, which only sm_90a has."""
+        return all(arch == "sm_90a" for arch in self.arches)
 
     def tvm(self) -> Any:
         # The source is the same for all of them.

@@ -13,7 +13,7 @@ from statistics import median
 
 from codegen.cache import default_folder
 from codegen.devices import add_accuracy
-from codegen.programs import lower
+from codegen.programs import lower, require_precision
 from codegen.steps import Call, steps
 from codegen.targets import Cpu, cpu
 from codegen.tuning import records, timing
@@ -61,6 +61,7 @@ def regions(options: argparse.Namespace, target: Cpu) -> list[Graph]:
 
 def _lowered(network: Graph, target: Cpu, devices: int) -> Iterator[Graph]:
     context = Context(devices, say=to_stderr)
+    require_precision(network, target)
     programs = lower(network, context, target.layout, lambda name: quiet).programs
     for graph in programs.values():
         calls = (step for step in steps(graph, target.layout) if isinstance(step, Call))

@@ -9,30 +9,25 @@ GPUs can be checked without one: `--emulate` runs its CUDA C on the host, slower
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 
+from codegen import tolerance
 from codegen.cuda.emulated import EmulatedExecutor
 from codegen.layout import layout_of
 from codegen.replay import Replay
 from codegen.steps import Call, Transfer, steps
 from ir.command import Error, Exit, run
-from ir.cost import flops
-from ir.eval import Feeds, Float, random_feeds, run_graph
+from ir.eval import random_feeds
 from ir.graph import Graph
-from ir.leaf import logical_name
+from ir.leaf import copied, logical_name
 from ir.op import Array
 from ir.plan import Move, Plan, Run, folder, read
 from ir.text import read as read_graph
 from runtime.binding import kind
 from runtime.devices import open_executor
 from runtime.executor import Executor
-
-EPSILON = 2.0**-23
-MINIMAL = {"conv": 2e-5, "conv_dx": 2e-5, "conv_dw": 1e-4}
-"""What minimal filtering may add, by the op."""
 
 
 class Divergence(Error):
@@ -43,7 +38,10 @@ class Divergence(Error):
 
 @dataclass(frozen=True)
 class Check:
-    """One value written by one step. `error` and `bound` are relative to the largest element."""
+    """One value written by one step. `error` and `bound` are relative to the largest element.
+
+    Of values rounded to bf16 the error is what single roundings do not explain (`tolerance`).
+    """
 
     kind: str
     error: float
@@ -71,15 +69,17 @@ def _checked(replay: Replay, call: Call, step: Run, where: str, winograd: str) -
     leaves = region.graph.leaves("input", "state")
     operands, results = region.arguments[: len(leaves)], region.arguments[len(leaves) :]
     feeds = {leaf.name: replay.value(x) for leaf, x in zip(leaves, operands, strict=True)}
-    meant = _results(region.graph, feeds, np.float64)
+    meant = tolerance.meant(region.graph, feeds, np.float64)
     replay.step(step.index)
     updated = [node for node in call.writes if node not in results]
-    for place, node in enumerate([*results, *updated]):
-        error, bound = _error(replay.value(node), meant[place]), _bound(region.graph, winograd)
+    roundings = tolerance.roundings(region.graph)
+    for node, (name, expected) in zip([*results, *updated], meant.items(), strict=True):
+        error = tolerance.error(replay.value(node), expected, roundings[name])
+        bound = tolerance.bound(region.graph, expected, roundings[name], winograd)
         if error > bound:
             # Where numbers cancel, float32 cannot do better: NumPy's own error tells.
-            single = _results(region.graph, feeds, np.float32)
-            bound = max(bound, 8 * _error(single[place], meant[place]))
+            single = tolerance.meant(region.graph, feeds, np.float32)[name]
+            bound = max(bound, 8 * tolerance.error(single, expected, roundings[name]))
         what = f"{where} ({step.kernel}) writes '{node.name}'"
         if not error <= bound:
             raise Divergence(
@@ -90,37 +90,12 @@ def _checked(replay: Replay, call: Call, step: Run, where: str, winograd: str) -
         yield Check(step.kernel.rpartition("-")[0], error, bound)
 
 
-def _results(region: Graph, feeds: Feeds, precision: Float) -> list[Array]:
-    """What a region gives: its outputs, then the states it updates."""
-    results = run_graph(region, feeds, precision)
-    return [*results.outputs.values(), *results.updates.values()]
-
-
-def _error(value: Array, meant: Array) -> float:
-    """max |difference| / max |meant|; NaN where either is not finite."""
-    if not (np.isfinite(value).all() and np.isfinite(meant).all()):
-        return float("nan")
-    difference = np.max(np.abs(value.astype(np.float64) - meant), initial=0.0)
-    return float(difference / (np.max(np.abs(meant), initial=0.0) or 1.0))
-
-
-def _bound(region: Graph, winograd: str = "none") -> float:
-    """8 eps sqrt(K), where K operations lead to one element; exact for integers.
-
-    Minimal filtering adds what it may (`MINIMAL`).
-    """
-    if not all(node.type.dtype.is_float for node in region.outputs):
-        return 0.0
-    rounding = 8 * EPSILON * sqrt(1 + sum(flops(n) / n.type.elements for n in region.nodes))
-    more = 0.0 if winograd == "none" else max(MINIMAL.get(n.op, 0.0) for n in region.nodes)
-    return rounding + more
-
-
 def _values(graph: Graph, seed: int) -> dict[str, Array]:
     """Random feeds; no state is zero everywhere, so that every term of an update counts."""
     random = np.random.default_rng(seed)
     values = random_feeds(graph, seed)
-    for name in {logical_name(leaf) for leaf in graph.leaves("param", "state")}:
+    kept = (leaf for leaf in graph.leaves("param", "state") if not copied(leaf))
+    for name in {logical_name(leaf) for leaf in kept}:
         values[name] = values[name] + random.normal(0, 0.05, values[name].shape)
     return values
 

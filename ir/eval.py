@@ -3,7 +3,7 @@
 What this computes is what a program means; every pass and kernel is measured against it. Feeds
 and results go by logical names: a piece of a parameter takes its part of the fed tensor, and
 pieces are put together again in the results. bf16 values are rounded after every node, whatever
-the working precision.
+the working precision; a bf16 copy of a parameter is made from what that one is fed.
 
 `python -m ir.eval FILE` runs a small program on seeded random feeds and prints its results.
 """
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ir.command import Error, read_source, run
 from ir.graph import Graph, Node, Pair
-from ir.leaf import logical_name, logical_shape, piece
+from ir.leaf import copied, fed_name, logical_name, logical_shape, piece
 from ir.op import Absent, Array
 from ir.ops import row_of
 from ir.ops.precision import rounded
@@ -99,7 +99,7 @@ _INTEGERS: dict[DType, type[np.integer[Any]]] = {
 
 
 def _fed(leaf: Node, feeds: Feeds) -> Array:
-    name = logical_name(leaf)
+    name = fed_name(leaf)
     if name not in feeds:
         raise IRError(f"nothing is fed for '{name}', expected an array for {leaf.type}")
     whole = np.asarray(feeds[name])
@@ -139,12 +139,12 @@ def _assemble(pairs: tuple[Pair, ...], values: Mapping[Node, Array]) -> dict[str
 
 
 def random_feeds(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Seeded feeds for every leaf: parameters as they are initialised, inputs at random."""
+    """Seeded feeds for every leaf but copies: parameters as they begin, inputs at random."""
     random = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for leaf in graph.leaves("input", "param", "state"):
         name = logical_name(leaf)
-        if name not in feeds:
+        if name not in feeds and not copied(leaf):
             feeds[name] = _random_feed(leaf, random)
     return feeds
 

@@ -3,12 +3,13 @@
 Operands are defined before their use and belong to the program; names are unique; every node has
 the type its row infers, so all operands of an op are on one device, and states all its attributes;
 a gradient belongs to a parameter and has its shape; an update belongs to a parameter or state and
-has its type.
+has its type; a bf16 copy belongs to a parameter, and is updated with it and from it.
 """
 
 from collections.abc import Container
 
 from ir.graph import Graph, Node, Pair
+from ir.leaf import bf16_copies, copied
 from ir.op import check_name, show
 from ir.ops import apply
 from ir.printer import print_node
@@ -35,6 +36,7 @@ def verify(graph: Graph, trusted: Container[Node] = ()) -> None:
             raise IRError(f"in graph {graph.name}: {error}\n{window(graph, node)}") from None
         seen[node.name] = node
     _check_results(graph, seen)
+    _check_copies(graph)
 
 
 def _check_scope(node: Node, seen: dict[str, Node]) -> None:
@@ -94,6 +96,26 @@ def _check_pair(kind: str, pair: Pair, taken: Container[Node]) -> None:
         )
     if pair.leaf in taken:
         raise IRError(f"'{pair.leaf.name}' has a second {kind}, expected one")
+
+
+def _check_copies(graph: Graph) -> None:
+    """Raise IRError unless each copy is that of a parameter, and stays it."""
+    copies = bf16_copies(graph)
+    for leaf in graph.leaves("state"):
+        if copied(leaf) and leaf not in copies.values():
+            raise IRError(
+                f"in graph {graph.name}: '{leaf.name}' copies '{copied(leaf)}', expected a param "
+                f"of that logical name, the same piece on the same device, and one copy of it"
+            )
+    new = {pair.leaf: pair.value for pair in graph.updates}
+    for param, copy in copies.items():
+        value = new.get(copy)
+        made = value.inputs[0] if value is not None and value.op == "cast" else value
+        if made is not new.get(param):
+            raise IRError(
+                f"in graph {graph.name}: '{copy.name}' copies '{param.name}', expected the two to "
+                f"be updated together, the copy with a cast of the other's next value"
+            )
 
 
 def window(graph: Graph, guilty: Node) -> str:

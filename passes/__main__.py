@@ -8,10 +8,9 @@ from ir.command import run
 from ir.printer import print_graph
 from ir.text import read
 from ir.type import IRError
-from passes.context import Context, positive, to_stderr
+from passes.context import PRECISIONS, Context, positive, to_stderr
 from passes.dump import dump_to, quiet
 from passes.pipeline import ACCUMULATE, APPLY, EVALUATE, PASSES, TRAIN, run_passes
-from passes.precision import PRECISIONS
 
 PROGRAMS = {"train": TRAIN, "evaluate": EVALUATE, "accumulate": ACCUMULATE, "apply": APPLY}
 

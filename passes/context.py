@@ -4,6 +4,11 @@ import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Precision = Literal["fp32", "tf32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Of contractions: `passes/precision.py`."""
 
 MOST = 64
 """Devices, or batches to an update, that a command takes."""

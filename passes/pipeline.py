@@ -1,9 +1,9 @@
 """The list of passes, and the runner that checks each one's contract.
 
-    split → place → transfer → grad → sgd → simplify → precision → fuse → schedule → memory
+    split → place → transfer → grad → precision → sgd → simplify → fuse → schedule → memory
 
-trains; `evaluate` in the place of grad and sgd classifies; `accumulate` and `apply` in the place
-of sgd make the two programs of a step over several batches.
+trains; `evaluate` in the place of grad, and no sgd, classifies; `accumulate` and `apply` in the
+place of sgd make the two programs of a step over several batches.
 """
 
 import time
@@ -39,6 +39,7 @@ UNPLACED = Fact("types without devices", lambda g: not g.devices())
 NOTED = Fact("notes where each node goes", lambda g: bool(g.notes.get("place")))
 PLACED = Fact("a device in every type", lambda g: all(n.device is not None for n in g.nodes))
 GRADIENTS = Fact("gradients", lambda g: bool(g.gradients))
+NO_UPDATES = Fact("a program without updates", lambda g: not g.updates)
 UPDATES = Fact("updates", lambda g: bool(g.updates))
 REGIONS = Fact("regions", lambda g: bool(g.notes.get("region")))
 SCHEDULED = Fact("regions in their final order", is_scheduled)
@@ -62,12 +63,12 @@ PASSES = {
         Pass("place", place, needs=(UNPLACED,), ensures=(NOTED,)),
         Pass("transfer", transfer, needs=(NOTED,), ensures=(PLACED,)),
         Pass("grad", grad, ensures=(GRADIENTS,)),
+        Pass("precision", precision, needs=(NO_UPDATES,), ensures=(NO_UPDATES,)),
         Pass("sgd", sgd, needs=(GRADIENTS,), ensures=(UPDATES,)),
         Pass("accumulate", accumulate, needs=(GRADIENTS,), ensures=(UPDATES,)),
         Pass("apply", apply_sums, needs=(GRADIENTS,), ensures=(UPDATES,)),
         Pass("evaluate", evaluate),
         Pass("simplify", simplify),
-        Pass("precision", precision),
         Pass("fuse", fuse, needs=(PLACED,), ensures=(REGIONS,)),
         Pass("schedule", schedule, needs=(REGIONS,), ensures=(SCHEDULED,)),
         Pass("memory", memory, needs=(SCHEDULED,), ensures=(OFFSETS,)),
@@ -75,11 +76,11 @@ PASSES = {
 }
 
 _FRONT = ("split", "place", "transfer")
-_BACK = ("simplify", "precision", "fuse", "schedule", "memory")
-TRAIN = (*_FRONT, "grad", "sgd", *_BACK)
-EVALUATE = (*_FRONT, "evaluate", *_BACK)
-ACCUMULATE = (*_FRONT, "grad", "accumulate", *_BACK)
-APPLY = (*_FRONT, "grad", "apply", *_BACK)
+_BACK = ("simplify", "fuse", "schedule", "memory")
+TRAIN = (*_FRONT, "grad", "precision", "sgd", *_BACK)
+EVALUATE = (*_FRONT, "evaluate", "precision", *_BACK)
+ACCUMULATE = (*_FRONT, "grad", "precision", "accumulate", *_BACK)
+APPLY = (*_FRONT, "grad", "precision", "apply", *_BACK)
 
 Watcher = Callable[[int, str, Graph, float], None]
 """Called after each pass with its place, its name, its result and the seconds it took."""

@@ -105,11 +105,13 @@ def _urgency(regions: Regions, region: int) -> int:
 
 
 def _reordered(graph: Graph, regions: Regions, order: list[int]) -> Graph:
-    """The nodes in the given order of regions, numbered anew; leaves before their first readers."""
+    """The nodes in the given order of regions, numbered anew; leaves before whom they concern."""
     nodes: dict[Node, None] = {}
     for region in order:
         for node in regions.nodes[region]:
             nodes.update(dict.fromkeys(x for x in node.inputs if row_of(x).is_leaf))
+            if node in regions.updates:
+                nodes[regions.updates[node]] = None
         nodes.update(dict.fromkeys(regions.nodes[region]))
     nodes.update(dict.fromkeys(graph.nodes))
     place = {region: number for number, region in enumerate(order)}

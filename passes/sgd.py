@@ -6,11 +6,11 @@ all, so schedules need no rebuild; a parameter's `decay` attribute multiplies th
 
 With accumulation over N batches there are two programs: `accumulate` sums gradients into states
 (`keep` is fed 0 for the first batch of a round, which starts the sum anew, else 1), `apply`
-divides the sums by N and updates.
+divides the sums by N and updates. The bf16 copy of a parameter is updated with it.
 """
 
 from ir.graph import AttrValue, Graph, Names, Node, Pair
-from ir.leaf import logical_name
+from ir.leaf import bf16_copies, logical_name
 from ir.ops import apply
 from ir.type import DType, TensorType
 from passes.context import Context
@@ -37,7 +37,7 @@ def accumulate(graph: Graph, context: Context) -> Graph:
 
 def apply_sums(graph: Graph, context: Context) -> Graph:
     """The program that updates from sums over `context.accumulate` batches."""
-    builder = _Builder(graph, [pair.leaf for pair in graph.gradients])
+    builder = _Builder(graph, _updated(graph))
     updates: list[Pair] = []
     for pair in graph.gradients:
         total = builder.state(pair.leaf, "sum")
@@ -47,17 +47,25 @@ def apply_sums(graph: Graph, context: Context) -> Graph:
     return graph.replace(name=name, nodes=builder.nodes, outputs=(), gradients=(), updates=updates)
 
 
+def _updated(graph: Graph) -> list[Node]:
+    """The parameters that have gradients, each with its copy."""
+    copies = bf16_copies(graph)
+    pairs = ((pair.leaf, copies.get(pair.leaf)) for pair in graph.gradients)
+    return [leaf for pair in pairs for leaf in pair if leaf is not None]
+
+
 class _Builder:
     """Appends the update's nodes; scalars are shared by the parameters of one device."""
 
     def __init__(self, graph: Graph, nodes: list[Node]) -> None:
         self.nodes = nodes
         self._names = Names(node.name for node in graph.nodes)
+        self._copies = bf16_copies(graph)
         self._scalars: dict[tuple[str, TensorType], Node] = {}
         self._logical: set[str] = set()
 
-    def update(self, w: Node, g: Node) -> tuple[Pair, Pair]:
-        """The next momentum and the next value of one parameter."""
+    def update(self, w: Node, g: Node) -> list[Pair]:
+        """The next momentum and the next value of one parameter, and of its copy."""
         v = self.state(w, "momentum")
         rate = self.scalar(f"{logical_name(w)}.rate", w)
         momentum, decay = self.scalar("momentum", w), self.scalar("decay", w)
@@ -73,7 +81,14 @@ class _Builder:
             decay_by=w.attrs["decay"],
         )
         new_w = self.emit("sgd_weight", f"{w.name}.next", w, new_v, rate)
-        return Pair(v, new_v), Pair(w, new_w)
+        return [Pair(v, new_v), Pair(w, new_w), *self._copied(w, new_w)]
+
+    def _copied(self, w: Node, new_w: Node) -> list[Pair]:
+        copy = self._copies.get(w)
+        if copy is None:
+            return []
+        to = copy.type.dtype.value
+        return [Pair(copy, self.emit("cast", f"{copy.name}.next", new_w, to=to))]
 
     def state(self, param: Node, suffix: str) -> Node:
         """A state beside a parameter: the same piece of a logical tensor of its own."""

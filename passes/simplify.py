@@ -7,6 +7,7 @@ Ensures that nothing is computed twice and nothing for nobody, and that none of 
 from collections.abc import Callable
 
 from ir.graph import Graph, Node, ancestors, rewrite
+from ir.leaf import bf16_copies
 from ir.ops import reapply, row_of
 from passes.context import Context
 
@@ -33,8 +34,9 @@ def simplify(graph: Graph, context: Context) -> Graph:
 
 
 def without_dead_nodes(graph: Graph) -> Graph:
-    """Only what the results depend on, and the leaves that are updated."""
+    """Only what the results depend on, the leaves that are updated, and what copies are made of."""
     live = ancestors([*graph.results, *(pair.leaf for pair in graph.updates)])
+    live |= {param for param, copy in bf16_copies(graph).items() if copy in live}
     return graph.replace(nodes=[node for node in graph.nodes if node in live])
 
 

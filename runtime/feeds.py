@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ir.command import DataError
 from ir.plan import Feed, Program
-from runtime.memory import DTYPES
+from runtime.memory import DTYPES, encoded
 from runtime.packing import Array, pack
 
 
@@ -37,7 +37,7 @@ class Feeds:
             expected = ", ".join(sorted(self.copies)) or "none"
             raise DataError(f"feed '{name}' is unknown, expected one of {expected}")
         first, *others = self.copies[name]
-        array = _checked(first, np.asarray(value))
+        array = encoded(_checked(first, np.asarray(value)), first.tensor.dtype)
         parts = [pack(array, first.tensor.layout)]
         for other in others:
             same = other.tensor.layout == first.tensor.layout

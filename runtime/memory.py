@@ -13,10 +13,12 @@ Bytes = npt.NDArray[np.uint8]
 
 DTYPES: dict[str, "np.dtype[Any]"] = {
     "f32": np.dtype("<f4"),
+    "bf16": np.dtype("<f4"),
     "u8": np.dtype("u1"),
     "i32": np.dtype("<i4"),
     "u32": np.dtype("<u4"),
 }
+"""Of values by the plan's names. NumPy has no bf16: to the host it is float32, rounded."""
 
 
 class Memory(Protocol):
@@ -36,12 +38,12 @@ Memories = Sequence[Memory]
 def read_tensor(memories: Memories, tensor: Tensor) -> Array:
     """A copy of a tensor's logical value."""
     stored = memories[tensor.device].read(tensor.offset, tensor.bytes)
-    return unpack(stored.view(DTYPES[tensor.dtype]), tensor.layout)
+    return unpack(decoded(stored, tensor.dtype), tensor.layout)
 
 
 def write_tensor(memories: Memories, tensor: Tensor, value: Array) -> None:
     """Put a logical value, of the tensor's shape and dtype, where the tensor lies."""
-    write_packed(memories, tensor, pack(value, tensor.layout))
+    write_packed(memories, tensor, pack(encoded(value, tensor.dtype), tensor.layout))
 
 
 def write_packed(memories: Memories, tensor: Tensor, packed: Array) -> None:
@@ -51,9 +53,32 @@ def write_packed(memories: Memories, tensor: Tensor, packed: Array) -> None:
 
 def filled(tensor: Tensor, value: float) -> Array:
     """A tensor of one number everywhere, packed."""
-    return pack(np.full(tensor.layout.shape, value, DTYPES[tensor.dtype]), tensor.layout)
+    everywhere = np.full(tensor.layout.shape, value, DTYPES[tensor.dtype])
+    return pack(encoded(everywhere, tensor.dtype), tensor.layout)
 
 
 def as_bytes(packed: Array) -> Bytes:
     """The memory of a contiguous array."""
     return packed.reshape(-1).view(np.uint8)
+
+
+# ---------------------------------------------------------------------------- elements
+
+
+def decoded(stored: Bytes, dtype: str) -> Array:
+    """The numbers that bytes stand for: a view, or of bf16 a copy."""
+    if dtype != "bf16":
+        return stored.view(DTYPES[dtype])
+    return (stored.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def encoded(values: Array, dtype: str) -> Array:
+    """Values of the dtype as elements in memory: bf16 as 16 bits each, rounded to nearest even."""
+    if dtype != "bf16":
+        return values
+    numbers = np.asarray(values, np.float32).reshape(-1)
+    bits = numbers.view(np.uint32)
+    nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    # Rounding up would carry a NaN's bits into its sign.
+    nearest = np.where(np.isnan(numbers), bits | np.uint32(0x400000), nearest)
+    return (nearest >> np.uint32(16)).astype(np.uint16).reshape(values.shape)

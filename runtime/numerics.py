@@ -12,11 +12,11 @@ import numpy.typing as npt
 from ir.command import Error, Exit
 from ir.plan import Argument, Move, Program, Run
 from runtime.executor import Executor, Outputs, Watch
-from runtime.memory import DTYPES
+from runtime.memory import decoded
 
 Numbers = npt.NDArray[Any]
 _Place = tuple[int, int]  # device and offset
-_Known = dict[_Place, tuple[str, str]]  # the name and the dtype of what lies there
+_Known = dict[_Place, str]  # the name of what lies there
 
 
 class NumericsError(Error):
@@ -43,7 +43,7 @@ class Checked:
             read = self._read(step, known) if isinstance(step, Run) else {}
             executor.step(program, step.index)
             if isinstance(step, Move):
-                copied = known.get((step.source, step.source_offset), (step.value, "f32"))
+                copied = known.get((step.source, step.source_offset), step.value)
                 known[step.target, step.target_offset] = copied
             elif bad := next(self._bad(step, known), None):
                 raise NumericsError(
@@ -60,15 +60,15 @@ class Checked:
         tensors = [state.tensor for state in plan.states]
         tensors += [feed.tensor for feed in program.feeds]
         tensors += [fill.tensor for fill in program.fills]
-        return {(t.device, t.offset): (t.name, t.dtype) for t in tensors}
+        return {(t.device, t.offset): t.name for t in tensors}
 
     def _read(self, step: Run, known: _Known) -> dict[str, Numbers]:
         """Copies of a step's operands, before it may write over them."""
         found = {}
         for offset, argument in zip(step.offsets, self._arguments(step), strict=True):
             if argument.access != "write":
-                name, dtype = known.get((step.device, offset), (f"what lies at {offset}", "f32"))
-                found[name] = self._at(step.device, offset, argument.bytes, dtype).copy()
+                name = known.get((step.device, offset), f"what lies at {offset}")
+                found[name] = self._at(step.device, offset, argument).copy()
         return found
 
     def _bad(self, step: Run, known: _Known) -> Iterator[str]:
@@ -77,16 +77,15 @@ class Checked:
         names = _results(step, arguments, known)
         for offset, argument in zip(step.offsets, arguments, strict=True):
             if argument.access == "write":
-                known[step.device, offset] = (next(names), "f32")
+                known[step.device, offset] = next(names)
             if argument.access != "read":
-                name, dtype = known[step.device, offset]
-                value = self._at(step.device, offset, argument.bytes, dtype)
+                value = self._at(step.device, offset, argument)
                 if not np.isfinite(value).all():
-                    yield f"{name}: {statistics(value)}"
+                    yield f"{known[step.device, offset]}: {statistics(value)}"
 
-    def _at(self, device: int, offset: int, size: int, dtype: str) -> Numbers:
-        stored = self._executor.memories[device].read(offset, size)
-        return stored.view(DTYPES[dtype])
+    def _at(self, device: int, offset: int, argument: Argument) -> Numbers:
+        stored = self._executor.memories[device].read(offset, argument.bytes)
+        return decoded(stored, argument.dtype)
 
     def _arguments(self, step: Run) -> tuple[Argument, ...]:
         return self._kernels[step.kernel].arguments
@@ -105,7 +104,7 @@ def statistics(value: Numbers) -> str:
 def _results(step: Run, arguments: tuple[Argument, ...], known: _Known) -> Iterator[str]:
     """The names of what a step only writes; the plan tells them together with what it updates."""
     places = zip(step.offsets, arguments, strict=True)
-    states = {known[step.device, o][0] for o, a in places if a.access == "update"}
+    states = {known[step.device, o] for o, a in places if a.access == "update"}
     names = [name for name in step.writes if name.removesuffix(".next") not in states]
     count = sum(argument.access == "write" for argument in arguments)
     return iter(names if len(names) == count else [", ".join(step.writes)] * count)

@@ -1,6 +1,7 @@
 """Parameters and momenta under their logical names, whole: what checkpoints hold.
 
 In memory a logical tensor may lie in pieces on several devices, padded and permuted, or in copies.
+bf16 copies of parameters have no names here: they are written with these.
 """
 
 import hashlib
@@ -20,8 +21,10 @@ class States:
     def __init__(self, plan: Plan, memories: Memories) -> None:
         self._memories = memories
         self._pieces: dict[str, list[State]] = defaultdict(list)
+        self._copies: dict[str, list[State]] = defaultdict(list)
         for state in plan.states:
-            self._pieces[state.logical].append(state)
+            kept = self._copies[state.copies] if state.copies else self._pieces[state.logical]
+            kept.append(state)
         self.names = tuple(sorted(self._pieces))
         self.parameters = frozenset(s.logical for s in plan.states if s.kind == "param")
 
@@ -45,7 +48,7 @@ class States:
         if value.shape != self.shape(name) or value.dtype != self.dtype(name):
             expected = f"{self.dtype(name)}{list(self.shape(name))}"
             raise ValueError(f"{name}: {value.dtype}{list(value.shape)}, expected {expected}")
-        for piece in self._pieces[name]:
+        for piece in (*self._pieces[name], *self._copies.get(name, ())):
             write_tensor(self._memories, piece.tensor, value[_box(piece)])
 
     def initialise(self, seed: int) -> None:

@@ -25,6 +25,8 @@ HALF = np.float32(0.5)
 KERNELS = {**plans.KERNELS, **learner.KERNELS}
 IMAGES = {name.encode(): name for name in KERNELS}
 SCRATCH = BYTES
+SHARED = 120 << 10
+"""Bytes that each launch asks for."""
 
 
 # -------------------------------------------------------------------------------- kernels
@@ -75,7 +77,8 @@ def _launchable(name: str, symbol: str) -> Launchable:
     kinds = [*((count, dtype) for count, dtype, _ in operands), (SCRATCH // 4, "float32")]
     taken = [kinds[place] for place in _places(symbol, len(operands))]
 
-    def launch(grid: Extents, block: Extents, pointers: Sequence[int]) -> None:
+    def launch(grid: Extents, block: Extents, pointers: Sequence[int], *, shared: int) -> None:
+        assert shared == SHARED
         arrays = [_at(p, *kind) for p, kind in zip(pointers, taken, strict=True)]
         FUNCTIONS[name][symbol](*arrays)
 
@@ -116,6 +119,7 @@ def _kernel(name: str, tiny: Tiny, record: Kernel) -> Kernel:
             block=(32, 1, 1),
             arguments=_places(symbol, len(tiny.operands)),
             shared=0,
+            dynamic=SHARED,
             registers=16,
         )
         for symbol in FUNCTIONS[name]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ir.eval import random_feeds
 from ir.graph import AttrValue, Graph, Names, Node
+from ir.leaf import copied, logical_name
 from ir.op import Array
 from ir.ops import apply
 from ir.ops.window import positions
@@ -46,8 +47,8 @@ def feeds(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Feeds that leave no parameter zero and make ties and exact zeros improbable."""
     random = np.random.default_rng(seed)
     found = random_feeds(graph, seed)
-    for leaf in graph.leaves("input", "param", "state"):
-        name = str(leaf.attrs.get("of", "")) or leaf.name
+    for leaf in (x for x in graph.leaves("input", "param", "state") if not copied(x)):
+        name = logical_name(leaf)
         if leaf.op != "input":
             found[name] = found[name] + random.normal(0, 0.05, found[name].shape)
         elif leaf.type.dtype.is_float and leaf.type.rank >= 2:

@@ -73,7 +73,7 @@ def _emulated(built: Any, region: Region, target: Cuda) -> Code:
         for launch in made.launches:
             # The scratch comes last, as place -1.
             pointers = [_pointer((*at, scratch)[place]) for place in launch.arguments]
-            module[launch.symbol](launch.grid, launch.block, pointers, order=order)
+            module[launch.symbol](launch.grid, launch.block, pointers, order, launch.dynamic)
 
     return run
 

@@ -168,6 +168,7 @@ def learner() -> Plan:
             value=0.0,
             std=std,
             rate=1.0,
+            copies="",
         )
         for device in (0, 1)
         for name, logical, std in (
@@ -183,6 +184,7 @@ def learner() -> Plan:
         versions={"tandem": "0"},
         binding=("cpu:0", "cpu:1"),
         accumulate=1,
+        precision="fp32",
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=ARENA, lower_bound=ARENA),) * 2,
         kernels={name: kernel(name, tiny, folder) for name, tiny in KERNELS.items()},

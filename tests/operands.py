@@ -9,10 +9,10 @@ from ir.eval import in_type
 from ir.graph import Graph, Node
 from ir.leaf import logical_name
 from ir.op import Array
-from ir.type import DType, TensorType
+from ir.type import TensorType
+from runtime.memory import DTYPES, decoded, encoded
 from runtime.packing import pack, unpack
 
-NUMPY = {DType.F32: np.float32, DType.U8: np.uint8, DType.I32: np.int32, DType.U32: np.uint32}
 GUARD = 64
 
 
@@ -24,15 +24,15 @@ def memory(node: Node, feeds: dict[str, Array], layout: Blocked) -> Array:
 
     Results begin as NaN. Padding lanes of inputs hold NaN and wild integers, those of states zeros.
     """
-    size, dtype = layout.bytes(node.type), NUMPY[node.type.dtype]
+    size, dtype = layout.bytes(node.type), str(node.type.dtype)
     memory = np.full(size + GUARD, 0xA5, np.uint8)
     if node.inputs:
         memory[:size] = 0xFF  # NaN, as floats
     else:
-        value = in_type(feeds[logical_name(node)], node.type, np.float32).astype(dtype)
-        packed = pack(value, layout.record(node.type))
+        value = in_type(feeds[logical_name(node)], node.type, np.float32).astype(DTYPES[dtype])
+        packed = pack(encoded(value, dtype), layout.record(node.type))
         if node.op == "input" and node.type.shape:
-            packed[_padding(node.type, layout)] = np.frombuffer(b"\xff" * 4, dtype)[0]
+            packed[_padding(node.type, layout)] = np.frombuffer(b"\xff" * 4, packed.dtype)[0]
         memory[:size] = np.frombuffer(packed.tobytes(), np.uint8)
     return aligned(memory)
 
@@ -59,7 +59,7 @@ def _padding(type: TensorType, layout: Blocked) -> Array:
 
 
 def _require_zero_padding(node: Node, memory: Array, layout: Blocked) -> None:
-    stored = memory[: layout.bytes(node.type)].view(NUMPY[node.type.dtype])
+    stored = decoded(memory[: layout.bytes(node.type)], str(node.type.dtype))
     if node.type.shape:
         padding = _padding(node.type, layout)
         assert not stored.reshape(padding.shape)[padding].any(), (
@@ -68,7 +68,7 @@ def _require_zero_padding(node: Node, memory: Array, layout: Blocked) -> None:
 
 
 def _value(memory: Array, type: TensorType, layout: Blocked) -> Array:
-    stored = memory[: layout.bytes(type)].view(NUMPY[type.dtype])
+    stored = decoded(memory[: layout.bytes(type)], str(type.dtype))
     return unpack(stored, layout.record(type)).reshape(type.shape)
 
 
@@ -94,12 +94,13 @@ def random_values(graph: Graph, rng: Random) -> dict[str, Array]:
 
 
 def _random_value(leaf: Node, graph: Graph, noise: np.random.Generator) -> Array:
-    if leaf.type.dtype is DType.F32 and leaf.type.rank >= 2:
+    if leaf.type.dtype.is_float and leaf.type.rank >= 2:
         return noise.standard_normal(leaf.type.shape).astype(np.float32)
-    if leaf.type.dtype is DType.F32:
+    if leaf.type.dtype.is_float:
         return noise.uniform(0.25, 1, leaf.type.shape).astype(np.float32)
     below = [_below(user, user.inputs.index(leaf)) for user in graph.uses()[leaf]]
-    return noise.integers(0, min([*below, 256]), leaf.type.shape).astype(NUMPY[leaf.type.dtype])
+    dtype = DTYPES[str(leaf.type.dtype)]
+    return noise.integers(0, min([*below, 256]), leaf.type.shape).astype(dtype)
 
 
 def _below(user: Node, place: int) -> int:

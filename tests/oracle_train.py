@@ -71,6 +71,7 @@ def plan_of(graphs: dict[str, Graph], accumulate: int, batch: int) -> Plan:
         versions={},
         binding=("cpu:0",),
         accumulate=accumulate,
+        precision="fp32",
         library={},
         devices=(Device(arena=4096, lower_bound=4096),),
         kernels={},
@@ -95,6 +96,7 @@ def _state(leaf: Node) -> State:
         value=_float(leaf, "value", 0.0),
         std=_float(leaf, "std", 0.0),
         rate=_float(leaf, "rate", 1.0),
+        copies="",
     )
 
 

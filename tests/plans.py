@@ -20,6 +20,7 @@ from codegen.loops import Loops
 from codegen.targets import Cpu, cpu
 from ir.op import Array
 from ir.plan import (
+    DTYPES,
     VERSION,
     Argument,
     Binary,
@@ -51,6 +52,7 @@ ARCHES = ("sm_80", "sm_90a")
 X = np.linspace(-1, 1, SIZE, dtype=np.float32)
 """Something to feed."""
 Access = Literal["read", "write", "update"]
+SHORT: dict[str, DTYPES] = {"float32": "f32", "uint8": "u8", "int32": "i32"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
     """Its record in a plan."""
     file = f"lib/{name}.so"
     arguments = tuple(
-        Argument(bytes=count * np.dtype(dtype).itemsize, access=access)
+        Argument(bytes=count * np.dtype(dtype).itemsize, access=access, dtype=SHORT[dtype])
         for count, dtype, access in tiny.operands
     )
     return Kernel(
@@ -160,7 +162,9 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
         arguments=arguments,
         flops=SIZE,
         moved=sum(argument.bytes for argument in arguments),
-        work=Work(multiply_adds=SIZE, simple=0, dear=0, loads=SIZE, stores=SIZE, scalars=0),
+        work=Work(
+            multiply_adds=SIZE, simple=0, dear=0, loads=SIZE, stores=SIZE, scalars=0, tensor=0
+        ),
         measured=False,
     )
 
@@ -188,6 +192,7 @@ def _state(name: str, device: int, offset: int, start: int, whole: int, std: flo
         value=0.0,
         std=std,
         rate=1.0,
+        copies="",
     )
 
 
@@ -216,6 +221,7 @@ def two_devices(folder: Path | None = None) -> Plan:
         versions={"tandem": "0"},
         binding=("cpu:0", "cpu:1"),
         accumulate=1,
+        precision="fp32",
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=7 * BYTES, lower_bound=6 * BYTES),) * 2,
         kernels={name: kernel(name, tiny, folder) for name, tiny in KERNELS.items()},
@@ -293,6 +299,7 @@ def one_device(folder: Path | None = None) -> Plan:
             value=0.0,
             std=std,
             rate=1.0,
+            copies="",
         )
         for place, name, logical, std in (
             (0, "weight", "x.weight", 0.5),
@@ -314,6 +321,7 @@ def one_device(folder: Path | None = None) -> Plan:
         versions={"tandem": "0"},
         binding=("cpu:0",),
         accumulate=1,
+        precision="fp32",
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=6 * BYTES, lower_bound=6 * BYTES),),
         kernels={"halve": kernel("halve", KERNELS["halve"], folder)},
@@ -342,6 +350,7 @@ def _cubins(name: str, kernel: Kernel, scratch: int) -> Cubins:
         block=(LANES, 1, 1),
         arguments=(*range(len(kernel.arguments)), *([-1] if scratch else [])),
         shared=0,
+        dynamic=0,
         registers=16,
     )
     sha256 = hashlib.sha256(cubin(name)).hexdigest()

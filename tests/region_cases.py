@@ -11,23 +11,24 @@ from ir.type import DType, TensorType
 Shape = tuple[int, ...]
 
 
-def draw_region(rng: Random) -> Graph:
+def draw_region(rng: Random, dtype: DType = DType.F32) -> Graph:
     """A few ops on each other's results, several of them results, some the next value of a state.
 
-    Ops that jump where their operand passes a point (a sign, a tie) read leaves only, so that
-    rounding flips nothing.
+    Images are of the dtype; in bf16, casts lead from and to values in f32. Ops that jump where
+    their operand passes a point (a sign, a tie) read leaves only, so that rounding flips nothing.
     """
-    draw = _Draw(rng)
+    draw = _Draw(rng, dtype)
+    ops = _OPS if dtype is DType.F32 else [*_OPS, *[_cast] * 2]
     for _ in range(rng.randint(1, 7)):
-        rng.choice(_OPS)(draw)
+        rng.choice(ops)(draw)
     return draw.program()
 
 
 class _Draw:
     """A program under construction."""
 
-    def __init__(self, rng: Random) -> None:
-        self.rng = rng
+    def __init__(self, rng: Random, dtype: DType) -> None:
+        self.rng, self.dtype = rng, dtype
         self.images = rng.choice((1, 3, 16, 17)), rng.choice((1, 2, 17)), *rng.sample((1, 2, 5), 2)
         self.rows = self.images[0], self.images[1] * self.images[2] * self.images[3]
         self.nodes: list[Node] = []
@@ -41,15 +42,28 @@ class _Draw:
         return node
 
     def operand(self, *shape: int) -> Node:
-        """Any value of this shape."""
-        alike = [n for n in self.nodes if n.type == TensorType(shape, DType.F32)]
+        """Any images of this shape."""
+        return self.alike(TensorType(shape, self.dtype))
+
+    def f32(self, *shape: int) -> Node:
+        """Any value of this shape in f32."""
+        return self.alike(TensorType(shape, DType.F32))
+
+    def alike(self, type: TensorType) -> Node:
+        """Any value of this type."""
+        alike = [n for n in self.nodes if n.type == type]
         if alike and self.rng.random() < 0.8:
             return self.rng.choice(alike)
-        return self.leaf(*shape, op=self.rng.choice(("input", "state")))
+        kind = self.rng.choice(("input", "state"))
+        return self.leaf(*type.shape, dtype=type.dtype, op=kind)
 
     def any(self) -> Node:
         """Any value at all."""
-        return self.rng.choice([n for n in self.nodes if n.type.dtype is DType.F32])
+        return self.rng.choice([n for n in self.nodes if n.type.dtype.is_float])
+
+    def in_f32(self, node: Node) -> Node:
+        """The value in f32."""
+        return node if node.type.dtype is DType.F32 else self.emit("cast", node, to="f32")
 
     def emit(self, op: str, *inputs: Node, **attrs: Any) -> Node:
         """One more node."""
@@ -79,16 +93,22 @@ def _alike(d: _Draw) -> None:
     elif op == "scale":
         d.emit(op, x, by=-0.5)
     elif op == "relu_dx":
-        d.emit(op, d.leaf(*x.type.shape), x)
+        d.emit(op, d.leaf(*x.type.shape, dtype=x.type.dtype), x)
     else:
-        d.emit(op, *d.rng.sample((x, d.operand(*x.type.shape)), 2))
+        d.emit(op, *d.rng.sample((x, d.alike(x.type)), 2))
+
+
+def _cast(d: _Draw) -> None:
+    x = d.any()
+    d.emit("cast", x, to=str(DType.BF16 if x.type.dtype is DType.F32 else DType.F32))
 
 
 def _scalar(d: _Draw) -> None:
-    x, like = d.any(), d.operand
+    x, like = d.any(), d.f32
     op = d.rng.choice(("scale_by", "sgd_velocity", "sgd_weight", "accumulate"))
     tensors = {"scale_by": 1, "sgd_velocity": 3, "sgd_weight": 2, "accumulate": 2}[op]
     scalars = 3 if op == "sgd_velocity" else 1
+    x = x if op == "scale_by" else d.in_f32(x)
     others = [like(*x.type.shape) for _ in range(tensors - 1)]
     # Only scale_by is continuous in its scalar.
     fed = [like() if op == "scale_by" else d.leaf() for _ in range(scalars)]
@@ -100,15 +120,15 @@ def _spread(d: _Draw) -> None:
     x = d.operand(*d.images)
     rule = d.rng.choice(("channel", "position", "mean", "shift", "row"))
     if rule == "channel":
-        d.emit("bias_add", x, d.operand(c))
+        d.emit("bias_add", x, d.f32(c))
     elif rule == "position":
-        d.emit("bias_add", x, d.operand(c, h, w))
+        d.emit("bias_add", x, d.f32(c, h, w))
     elif rule == "mean":
-        d.emit("center", x, d.operand(c, h, w))
+        d.emit("center", x, d.f32(c, h, w))
     elif rule == "shift":
-        d.emit("channel_shift", x, d.operand(n, c))
+        d.emit("channel_shift", x, d.f32(n, c))
     else:
-        d.emit("bias_add", d.operand(*d.rows), d.operand(d.rows[1]))
+        d.emit("bias_add", d.operand(*d.rows), d.f32(d.rows[1]))
 
 
 def _view(d: _Draw) -> None:
@@ -125,7 +145,7 @@ def _window(d: _Draw) -> None:
     op = d.rng.choice(("max_pool", "avg_pool", "lrn", "spatial_lrn"))
     backward = d.rng.random() < 0.5
     if op == "max_pool" and backward:
-        d.emit("max_pool_dx", d.leaf(*d.images), y, **pool)
+        d.emit("max_pool_dx", d.leaf(*d.images, dtype=d.dtype), y, **pool)
     elif op == "avg_pool" and backward:
         d.emit("avg_pool_dx", y, size=d.images[2:], **pool)
     elif backward:
@@ -140,12 +160,12 @@ def _reduce(d: _Draw) -> None:
         x = d.operand(*d.images)
         d.emit("bias_dw", d.emit("scale", x, by=0.05), rank=d.rng.choice((1, 3)))
     elif op == "softmax":
-        d.emit(op, d.operand(*d.rows))
+        d.emit(op, d.in_f32(d.operand(*d.rows)))
     else:
-        logits = d.leaf(*d.rows) if op == "accuracy" else d.operand(*d.rows)
+        logits = d.leaf(*d.rows) if op == "accuracy" else d.in_f32(d.operand(*d.rows))
         images = d.rows[0]
         targets = d.leaf(images, dtype=DType.I32), d.leaf(images)
-        d.emit(op, logits, *targets, *([d.operand()] if op == "cross_entropy_dx" else []))
+        d.emit(op, logits, *targets, *([d.f32()] if op == "cross_entropy_dx" else []))
 
 
 def _copy(d: _Draw) -> None:

@@ -18,8 +18,13 @@ from runtime.cuda.driver import Driver, Event, Extents, Function, Gpu, Graph, St
 from runtime.fit import DoesNotFit
 from runtime.memory import Bytes
 
-Launchable = Callable[[Extents, Extents, Sequence[int]], object]
-"""One launch: grid, block, addresses."""
+
+class Launchable(Protocol):
+    """One launch: grid, block, addresses, bytes of shared memory that it asks for."""
+
+    def __call__(
+        self, grid: Extents, block: Extents, pointers: Sequence[int], *, shared: int
+    ) -> object: ...
 
 
 class Module(Protocol):
@@ -98,6 +103,7 @@ class SimulatedDriver(Driver):
         self._memory: dict[int, list[Bytes]] = {}
         self._pinned: list[Bytes] = []
         self._shared: set[tuple[int, int]] = set()
+        self._permitted: dict[Function, int] = {}
         self._streams: list[tuple[int, Queue]] = []
         self._parts: list[Queue] = []  # of graphs that are being replayed
         self._capture: Capture | None = None
@@ -171,6 +177,9 @@ class SimulatedDriver(Driver):
             missing = "CUDA_ERROR_NOT_FOUND: named symbol not found"
             raise Error(f"cuModuleGetFunction: {missing}") from None
 
+    def permit(self, function: Function, shared: int) -> None:
+        self._permitted[function] = shared
+
     def launch(
         self,
         function: Function,
@@ -178,12 +187,15 @@ class SimulatedDriver(Driver):
         block: Extents,
         pointers: Sequence[int],
         stream: Stream,
+        *,
+        shared: int = 0,
     ) -> None:
         assert function.gpu == stream.gpu, "loaded on another GPU"
+        assert shared <= self._permitted.get(function, 0), "more shared memory than is permitted"
         for pointer in pointers:
             self._bytes(stream.gpu, pointer, 1, strict=True)
         given = list(pointers)
-        self._give(stream, lambda: function.handle(grid, block, given))
+        self._give(stream, lambda: function.handle(grid, block, given, shared=shared))
 
     # ----------------------------------------------------------------- streams, events
 

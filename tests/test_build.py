@@ -339,12 +339,15 @@ def test_bad_input_leaves_nothing(
     assert {p.name for p in tmp_path.iterdir()} == {"network.ir"}
 
 
-def test_other_precisions_are_refused(run: Callable[..., Plan]) -> None:
+def test_cpus_refuse_other_precisions(run: Callable[..., Plan]) -> None:
     text = NETWORK.replace(
         "a: f32[3,4,4,4] = conv(x, a.weight)", 'a: f32[3,4,4,4] = conv(x, a.weight, math="tf32")'
     )
-    with pytest.raises(Error, match="'a' computes in tf32; kernels take f32 only"):
+    with pytest.raises(Error, match="'a' computes in tf32; cpu devices compute in fp32 only"):
         run(text=text)
+    for precision in ("tf32", "bf16"):
+        with pytest.raises(Error, match=f"--precision {precision}: cpu devices compute in fp32 on"):
+            run("--precision", precision)
 
 
 def test_no_compiler(compiling: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:

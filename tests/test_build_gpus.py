@@ -110,6 +110,23 @@ def test_a_build_needs_no_gpu(run: Run, capsys: pytest.CaptureFixture[str], name
     assert plan.target == {"kind": "cuda", "arch": "sm_80,sm_90a", "compiler": "fake 1.0"}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_build_has_the_precision_asked_for(run: Run, precision: str) -> None:
+    plan = run("--devices", "cuda:0", "--arch", "sm_80", "--precision", precision)
+    assert plan.precision == precision
+    dtypes = {a.dtype for kernel in plan.kernels.values() for a in kernel.arguments}
+    assert ("bf16" in dtypes) == (precision == "bf16")
+    keys = run("--devices", "cuda:0", "--arch", "sm_80").kernels.keys()
+    assert (plan.kernels.keys() == keys) == (precision == "fp32")
+
+
+def test_an_unknown_precision_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("--precision", "fp16")
+    assert caught.value.code == 2
+    assert "argument --precision: invalid choice: 'fp16'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "found", "arches"),
     [
@@ -212,6 +229,7 @@ launches = st.lists(
         block=st.tuples(small, small, small),
         arguments=st.lists(st.integers(-1, 9)).map(tuple),
         shared=small,
+        dynamic=small,
         registers=small,
     )
 ).map(tuple)

@@ -301,6 +301,7 @@ TYPE_RULES = [
     ("y: f32[2,4] = center(i, m)", "expected float images, got i32[2]"),
     ("y: f32[2,4] = channel_shift(m, m)", "expected float images [N,C,H,W], got f32[2,4]"),
     ("y: f32[2,4] = channel_shift(x, s)", "expected shifts f32[2, 4], got f32[]"),
+    ('y: f32[2,4] = state(copies="m")', "expected bf16 for a copy of 'm', got f32[2,4]"),
     ("y: bf16[2,4] = sgd_weight(b, b, s)", "expected f32 state, got bf16[2,4]"),
     (
         "y: f32[2,4] = sgd_weight(m, x, s)",

@@ -98,7 +98,7 @@ def _activated(node: Node) -> Graph:
 def _masked(node: Node) -> Graph:
     flat = node.type.shape[0], node.type.elements // node.type.shape[0]
     view = node if node.type.rank == 2 else apply("flatten", node, name="view")
-    y = _input("y", *flat, like=node)
+    y = _input("y", *flat, like=node, dtype=node.type.dtype)
     result = apply("relu_dx", y, view, name="result")
     return Graph("contraction", tuple(dict.fromkeys((node, y, view, result))), (result,))
 
@@ -112,10 +112,9 @@ def _updated(node: Node) -> Graph:
     return Graph("contraction", (node, v, w, *rates, velocity, weight), (), updates=pairs)
 
 
-def _input(name: str, *shape: int, like: Node | None = None) -> Node:
-    return apply(
-        "input", name=name, type=TensorType(shape, DType.F32, like.device if like else None)
-    )
+def _input(name: str, *shape: int, like: Node | None = None, dtype: DType = DType.F32) -> Node:
+    device = like.device if like else None
+    return apply("input", name=name, type=TensorType(shape, dtype, device))
 
 
 def large(op: str, rng: Random, batches: Sequence[int] = (1, 5, 16, 19, 37, 70)) -> Node:
@@ -243,5 +242,5 @@ def test_other_architectures_get_their_vector_instructions(op: str) -> None:
 def test_other_arithmetic_is_refused_with_a_reason() -> None:
     x, w = _input("x", 2, 3), _input("w0", 4, 3)
     node = apply("dense", x, w, name="y", math="tf32")
-    with pytest.raises(Error, match='only done with math="f32"'):
+    with pytest.raises(Error, match="dense is only done in f32, not in tf32"):
         build(as_region(Graph("refused", (x, w, node), (node,))).graph, host())

@@ -20,6 +20,7 @@ from codegen.programs import lower
 from codegen.steps import Call, steps
 from codegen.summary import WIDTH, drawn
 from codegen.targets import Cpu
+from codegen.tuning.fit import KINDS as FITTED
 from codegen.tuning.fit import Sample, fitted
 from ir.graph import Graph
 from ir.ops import apply
@@ -39,7 +40,7 @@ from tests.plans import two_devices
 
 SPEEDS = GUESSES["cpu"]
 KINDS = Work.__struct_fields__
-NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0)
+NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
 
 
 # ------------------------------------------------------------------------------- counting
@@ -234,11 +235,14 @@ def test_a_drawn_timeline_has_a_mark_for_each_interval(
 
 
 @cases(full=20, sample=5)
-@given(st.lists(st.floats(0.01, 5), min_size=len(KINDS), max_size=len(KINDS)), st.integers(0))
+@given(st.lists(st.floats(0.01, 5), min_size=len(FITTED), max_size=len(FITTED)), st.integers(0))
 def test_what_instructions_take_is_found_from_kernels(times: list[float], seed: int) -> None:
     random = Random(seed)
-    truth = replace(SPEEDS, **dict(zip(KINDS, times, strict=True)))
-    some = [Work(*(int(random.expovariate(1e-6)) for _ in KINDS)) for _ in range(30)]
+    truth = replace(SPEEDS, **dict(zip(FITTED, times, strict=True)))
+    some = [
+        replace(NOTHING, **{kind: int(random.expovariate(1e-6)) for kind in FITTED})
+        for _ in range(30)
+    ]
     samples = [Sample(work, 0, instructions(work, truth)) for work in some]
     found = fitted(samples, SPEEDS)
     errors = [sample.error(found) for sample in samples]

@@ -13,7 +13,7 @@ from tvm import ir, tirx
 
 from codegen.cuda import cubins, emulator, toolchain
 from codegen.cuda.compiler import Binary, Compiler, Resources
-from codegen.cuda.cubins import SCRATCH, compiled, generated
+from codegen.cuda.cubins import DYNAMIC, SCRATCH, compiled, generated
 from codegen.cuda.source import PROLOGUE, functions, shortened
 from codegen.loops import Loops
 from codegen.targets import Cuda
@@ -55,6 +55,18 @@ class Kernel(Loops):
             for array in map(self.view, places):
                 at = (block * warps + warp) * 32 + lane
                 self.store(array, array[at] + tirx.const(1, self._dtype), at)
+
+    def turn(self, count: int, *places: int) -> None:
+        """Reverses 32 elements in all the places, through an array of its own size."""
+        with self.launched(threadIdx_x=32, blockIdx_x=1) as (lane, _):
+            arrays = [self.view(place) for place in places]
+            with self.when(lane >= 0):
+                passed = self.allocate((count,), self._dtype, DYNAMIC)
+                for array in arrays:
+                    self.barrier()
+                    self.store(passed, array[lane], 31 - lane)
+                    self.barrier()
+                    self.store(array, passed[lane], lane)
 
     def built(self, *, noalias: bool = False) -> Any:
         return self.function(self.pointers, device=2, noalias=noalias)
@@ -178,6 +190,36 @@ def test_names_of_types_and_numbers_are_those_of_tvm() -> None:
     assert np.isnan(floats[1::2]).all()
 
 
+# ---------------------------------------------------------------------- shared memory
+
+ITEMS = {"float32": 4, "uint16": 2, "float64": 8}
+
+
+@cases(full=40, sample=8)
+@given(counts=st.lists(st.integers(32, 10_000), max_size=3), dtype=st.sampled_from(sorted(ITEMS)))
+def test_launches_ask_for_their_arrays(counts: list[int], dtype: str) -> None:
+    kernel = Kernel(dtype=dtype)
+    for count in counts:
+        kernel.turn(count, 2)
+    kernel.launch(1, 2)
+    launches = generated(kernel.built(), REGION, TARGET).launches
+    assert [each.dynamic for each in launches] == [*(ITEMS[dtype] * each for each in counts), 0]
+
+
+@pytest.mark.skipif(not emulator.available(), reason="no C++ compiler")
+def test_what_they_ask_for_is_enough() -> None:
+    kernel = Kernel()
+    kernel.turn(32, 1, 2)
+    made = generated(kernel.built(), REGION, TARGET)
+    (launch,) = made.launches
+    arrays = [np.arange(32, dtype=np.float32) * scale for scale in (1, 3)]
+    pointers = [arrays[place - 1].ctypes.data for place in launch.arguments]
+    run = emulator.compile(made.text)[launch.symbol]
+    run(launch.grid, launch.block, pointers, shared=launch.dynamic)
+    for scale, array in zip((1, 3), arrays, strict=True):
+        assert np.array_equal(array, np.arange(31, -1, -1, dtype=np.float32) * scale)
+
+
 # ---------------------------------------------------------------------------- binaries
 
 
@@ -231,6 +273,27 @@ def test_files_and_records_tell_all(region: Graph, monkeypatch: pytest.MonkeyPat
     assert [(each.registers, each.shared) for each in made.launches] == [(40, 1024), (255, 0)]
     assert [each.symbol for each in made.launches] == ["kernel_kernel", "kernel_kernel_1"]
     assert [sorted(each.arguments) for each in made.launches] == [[-1, 0], [-1, 1, 2]]
+
+
+# Bytes of one launch, where ptxas reports 512 more.
+@pytest.mark.parametrize(
+    ("arch", "most"), [("sm_80", 163 << 10), ("sm_86", 99 << 10), ("sm_90a", 227 << 10)]
+)
+def test_shared_memory_that_an_architecture_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, arch: str, most: int
+) -> None:
+    use(monkeypatch, {(arch, 0): Resources(16, 512, 0, 0)})
+    for dynamic, refused in ((most - 512, False), (most - 508, True)):
+        kernel = Kernel()
+        kernel.turn(dynamic // 4, 1, 2)
+        monkeypatch.setattr(cubins, "build", lambda *_, own=kernel: Built(own.built(), 0))
+        if refused:
+            said = f"kernel_kernel for {arch} takes {most + 4:,} bytes of sh.* at most {most:,}; in"
+            with pytest.raises(Error, match=said):
+                compiled(REGION, Cuda("none", (arch,), "none"))
+        else:
+            made = compiled(REGION, Cuda("none", (arch,), "none"))
+            assert [(each.shared, each.dynamic) for each in made.launches] == [(512, dynamic)]
 
 
 @pytest.mark.parametrize(("stack", "spills"), [(8, 0), (0, 4)])

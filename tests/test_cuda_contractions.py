@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen.cuda import cubins, emulator, toolchain
-from codegen.kernels.cuda import product
-from codegen.kernels.cuda.tile import BLOCKS, PROCESSORS, SUMS, WARPS, Size, Tile, best_tile, shapes
+from codegen.kernels.cuda import simt
+from codegen.kernels.cuda.simt.tile import BLOCKS, SUMS, WARPS, SimtTile, best_tile, shapes
+from codegen.kernels.cuda.tile import PROCESSORS, Size
 from codegen.targets import Cuda
 from ir.command import Error
 from ir.eval import run_graph
@@ -78,14 +79,14 @@ def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
 def test_any_tile_serves(op: str, seed: int) -> None:
     """Whatever its height, its width and the parts of its sums: a choice concerns speed only."""
     rng = Random(seed)
-    with patch.object(product, "best_tile", _any_tile(rng)):
+    with patch.object(simt, "best_tile", _any_tile(rng)):
         check(draw_large(op, rng), rng)
 
 
-def _any_tile(rng: Random) -> Callable[[Size], Tile]:
+def _any_tile(rng: Random) -> Callable[[Size], SimtTile]:
     height, warps = rng.choice(shapes())
     blocks, parts = rng.randint(1, min(BLOCKS, SUMS // height)), rng.randint(1, 5)
-    return lambda size: Tile(size, warps, height, blocks, parts)
+    return lambda size: SimtTile(size, parts, warps, warps * height, blocks)
 
 
 @emulated
@@ -95,11 +96,12 @@ def _any_tile(rng: Random) -> Callable[[Size], Tile]:
 def test_strips_of_pixels_serve(op: str, seed: int) -> None:
     """Each pixel of a strip meets borders of its own, and the last strip of a row is shorter."""
     rng = Random(seed)
-    with patch.object(product, "best_tile", _any_tile(rng)):
-        check(draw_row(op, rng), rng)
+    with patch.object(simt, "best_tile", _any_tile(rng)):
+        node = draw_row(op, rng)
+        check(with_epilogue(node, node.inputs, rng), rng)
 
 
-def draw_row(op: str, rng: Random) -> Graph:
+def draw_row(op: str, rng: Random) -> Node:
     """A convolution with few but long rows."""
     images, window, stride = (rng.choice(c) for c in ((1, 32, 64, 128), (3, 5, 7), (1, 2, 4)))
     pad, size = tuple(rng.randint(0, 3) for _ in range(4)), (window, rng.randint(window, 25))
@@ -109,7 +111,7 @@ def draw_row(op: str, rng: Random) -> Graph:
     if op == "conv_dx":
         dy = _input("dy", *node.type.shape)
         node = apply("conv_dx", w, dy, name="conv_dx", size=size, **geometry)
-    return with_epilogue(node, node.inputs, rng)
+    return node
 
 
 def _input(name: str, *shape: int) -> Node:
@@ -163,19 +165,20 @@ def test_tiles_cover_a_result_and_fit_a_machine(size: Size) -> None:
 @given(op=st.sampled_from(OPS), seed=SEEDS)
 def test_no_tile_needs_more_than_registers(op: str, seed: int) -> None:
     rng = Random(seed)
-    with patch.object(product, "best_tile", _large_tile(rng)):
+    with patch.object(simt, "best_tile", _large_tile(rng)):
         # It raises an Error where a thread spills, or needs a stack.
-        (launch,) = cubins.compiled(as_region(draw_large(op, rng)).graph, _target()).launches
+        region = as_region(draw_large(op, rng)).graph
+        (launch,) = cubins.compiled(region, compiled_target()).launches
     threads = math.prod(launch.block)
     assert launch.shared <= 48 << 10
     assert launch.registers * threads <= 64 << 10
 
 
-def _large_tile(rng: Random) -> Callable[[Size], Tile]:
+def _large_tile(rng: Random) -> Callable[[Size], SimtTile]:
     """One with as many sums of a thread as there may be."""
 
-    def tile(size: Size) -> Tile:
-        every = [Tile(size, w, h, b, 1) for h, w in shapes() for b in range(1, BLOCKS + 1)]
+    def tile(size: Size) -> SimtTile:
+        every = [SimtTile(size, 1, w, w * h, b) for h, w in shapes() for b in range(1, BLOCKS + 1)]
         fitting = [tile for tile in every if tile.fits]
         warps = rng.choice(sorted({tile.warps for tile in fitting}))
         most = max(tile.sums for tile in fitting if tile.warps == warps)
@@ -184,7 +187,7 @@ def _large_tile(rng: Random) -> Callable[[Size], Tile]:
     return tile
 
 
-def _target() -> Cuda:
+def compiled_target() -> Cuda:
     try:
         toolchain.find()
     except Error as error:

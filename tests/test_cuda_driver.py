@@ -40,6 +40,7 @@ class Cuda:
     """Stands for `cuda.bindings.driver`; what fails is given by name."""
 
     CUdevice_attribute = ATTRIBUTES
+    CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
 
     def __init__(self, *, version: int = 13000, count: int = 2, **failing: Status) -> None:
@@ -97,8 +98,9 @@ def use_everything(driver: Driver) -> None:
     driver.upload(address, host, stream)
     driver.copy(address, address, 64, stream)
     driver.download(host, address, stream)
-    functions = driver.load(0, b"\x7fELF", ["kernel"])
-    driver.launch(functions["kernel"], (3, 2, 1), (32, 4, 1), [address, address], stream)
+    function = driver.load(0, b"\x7fELF", ["kernel"])["kernel"]
+    driver.permit(function, 1 << 16)
+    driver.launch(function, (3, 2, 1), (32, 4, 1), [address, address], stream, shared=1 << 16)
     event, timed = driver.event(0), driver.event(0, timed=True)
     driver.record(event, stream)
     driver.wait(stream, event)
@@ -136,6 +138,8 @@ def test_every_call_is_one_that_cuda_has(noted: list[tuple[str, tuple[Any, ...]]
     assert real.CU_MEMHOSTALLOC_PORTABLE == driver.PORTABLE
     mode = real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
     assert mode == Cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    for attribute, number in vars(Cuda.CUfunction_attribute).items():
+        assert getattr(real.CUfunction_attribute, attribute) == number
 
 
 def test_what_is_made_is_given_back(noted: list[tuple[str, tuple[Any, ...]]]) -> None:
@@ -159,7 +163,7 @@ def test_a_launch_passes_the_addresses_of_its_pointers(monkeypatch: pytest.Monke
 
     def launch(*arguments: Any) -> tuple[Status]:
         places = np.ctypeslib.as_array(_words(arguments[9], 3))
-        seen.append((*arguments[:7], [_words(int(place), 1)[0] for place in places]))
+        seen.append((*arguments[:8], [_words(int(place), 1)[0] for place in places]))
         return (Status.SUCCESS,)
 
     cuda = Cuda()
@@ -167,8 +171,12 @@ def test_a_launch_passes_the_addresses_of_its_pointers(monkeypatch: pytest.Monke
     driver = made_with(cuda, monkeypatch)
     driver.open(0)
     function = driver.load(0, b"", ["kernel"])["kernel"]
-    driver.launch(function, (3, 2, 1), (32, 4, 1), [7, 8, 9], driver.stream(0))
-    assert seen == [(b"kernel", 3, 2, 1, 32, 4, 1, [7, 8, 9])]
+    for shared in (0, 4096):
+        driver.launch(function, (3, 2, 1), (32, 4, 1), [7, 8, 9], driver.stream(0), shared=shared)
+    assert seen == [
+        (b"kernel", 3, 2, 1, 32, 4, 1, 0, [7, 8, 9]),
+        (b"kernel", 3, 2, 1, 32, 4, 1, 4096, [7, 8, 9]),
+    ]
 
 
 def _words(address: int, count: int) -> Any:

@@ -305,6 +305,14 @@ def test_another_architecture_is_refused() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_gpu_with_less_shared_memory_than_the_binary_takes_is_refused() -> None:
+    driver = simulated()
+    driver._gpus = [Gpu("Small", "sm_86")] * 2
+    takes = "cuda:0 is Small, sm_86, with 101,376 .* kernel add takes 122,880; .*--arch sm_86"
+    with pytest.raises(Error, match=takes):
+        opened(driver=driver)
+
+
 def test_a_binary_changed_after_the_build_is_refused() -> None:
     plan = on_gpus(two_devices())
     code: Any = plan.kernels["add"].code

@@ -222,12 +222,6 @@ def test_a_scalar_state_is_updated_once() -> None:
     check(graph, random_values(graph, Random(0)), BOUND)
 
 
-def test_bf16_is_refused() -> None:
-    x = leaf("x", 4, 4, dtype=DType.BF16)
-    with pytest.raises(Error, match="bf16"):
-        Kernel(Graph("refused", (x, y := apply("relu", x, name="y")), (y,)), EMULATED)
-
-
 # ---------------------------------------------------------------------------- shared memory
 
 

@@ -74,8 +74,10 @@ TOWERS = """graph towers {
 """
 
 
-def trained(graph: Graph, until: str = "memory", devices: int = 2) -> Graph:
-    return run_passes(graph, TRAIN[: TRAIN.index(until) + 1], Context(devices))
+def trained(
+    graph: Graph, until: str = "memory", devices: int = 2, precision: str = "fp32"
+) -> Graph:
+    return run_passes(graph, TRAIN[: TRAIN.index(until) + 1], Context(devices, precision))
 
 
 def programs(seed: int) -> Iterator[Graph]:
@@ -83,7 +85,8 @@ def programs(seed: int) -> Iterator[Graph]:
     rng = Random(seed)
     graph = random_graph(rng)
     yield graph
-    yield trained(graph, rng.choice(("place", "grad", "sgd", "memory")), rng.choice((1, 2, 4)))
+    until = rng.choice(("place", "grad", "sgd", "memory"))
+    yield trained(graph, until, rng.choice((1, 2, 4)), rng.choice(("fp32", "bf16")))
     loose = draw_program(rng)
     yield loose
     placed = trained(graph, "sgd")

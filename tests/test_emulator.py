@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen.cuda import emulator
-from codegen.cuda.emulator import Extent, Module, Order
+from codegen.cuda.emulator import Module, Order
+from codegen.cuda.emulator_launch import Extent
 from ir.command import Error
 from ir.op import Array
 from tests.counts import cases

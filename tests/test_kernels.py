@@ -114,9 +114,10 @@ def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
         check(kernel, random_values(region, rng), 32 * BOUND)
 
 
-def regions_of(graph: Graph, devices: int) -> list[Graph]:
+def regions_of(graph: Graph, devices: int, precision: str = "fp32") -> list[Graph]:
     """Every region without a contraction of the program that trains a network, once."""
-    trained = run_passes(graph, TRAIN[: TRAIN.index("fuse") + 1], Context(devices=devices))
+    context = Context(devices=devices, precision=precision)
+    trained = run_passes(graph, TRAIN[: TRAIN.index("fuse") + 1], context)
     regions, results = Regions(trained), set(trained.results)
     updates = {pair.value: pair.leaf for pair in trained.updates}
     found: dict[str, Graph] = {}

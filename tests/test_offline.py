@@ -1,5 +1,6 @@
 """What the tests and the benchmark on a GPU are made of, as far as it works without one."""
 
+import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -7,9 +8,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from benchmarks import bundle, gpu_ceilings, offline, stages
+from benchmarks import bundle, offline, stages
 from benchmarks.contest import Contestant
-from codegen.cuda import emulator
 from ir.command import Error
 from ir.eval import run_graph
 from ir.ops import TABLE
@@ -17,10 +17,11 @@ from ir.plan import folder, read
 from runtime.devices import open_executor
 from tests.built import ONE, built
 from tests.closeness import assert_close
+from tests.commands import ROOT
 from tests.gpu.cases import cases
 from tests.gpu.feeds import random_feeds
 from tests.gpu.single import arguments, region_of, run, single
-from tests.operands import aligned, random_values
+from tests.operands import random_values
 
 # -------------------------------------------------------------------------------- kernels
 
@@ -53,25 +54,20 @@ def test_feeds_are_what_a_plan_takes() -> None:
             assert all(np.isfinite(value).all() for value in outputs.values())
 
 
-@pytest.mark.skipif(not emulator.available(), reason="no C++ compiler to run CUDA C with")
-def test_the_kernels_of_ceilings_do_the_work_that_is_counted() -> None:
-    block = (gpu_ceilings.THREADS, 1, 1)
-    data = aligned(
-        np.random.default_rng(0).random(gpu_ceilings.EACH * 4 * block[0] * 3, np.float32)
-    )
-    copy = aligned(np.zeros_like(data))
-    pointers = [data.ctypes.data, copy.ctypes.data]
-    emulator.compile(gpu_ceilings.COPY)["copy"]((3, 1, 1), block, pointers)
-    assert np.array_equal(copy, data)
-    sums = aligned(np.zeros(block[0], np.float32))
-    emulator.compile(gpu_ceilings.FMA)["multiply_add"]((1, 1, 1), block, [sums.ctypes.data])
-    by, rounds = 1 - 1e-7 * np.arange(block[0]), gpu_ceilings.ROUNDS
-    each = sum(by**place for place in range(rounds)) * 1e-3
-    starts = sum(range(gpu_ceilings.SUMS)) * by**rounds
-    assert_close(sums, starts + gpu_ceilings.SUMS * each, 1e-3, "sums")
-
-
 # ------------------------------------------------------------------------------ the bundle
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("benchmarks.offline", "benchmarks.gpu", "benchmarks.gpu_worker", "codegen.validate"),
+        *(f"tests.gpu.{path.stem}" for path in sorted((ROOT / "tests/gpu").glob("test_*.py"))),
+    ],
+)
+def test_what_runs_without_a_compiler_imports_none(module: str) -> None:
+    code = f"import sys; sys.modules['tvm'] = None; import {module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
 
 
 def test_all_that_is_carried_is_locked() -> None:

@@ -1,7 +1,9 @@
 """What single ops mean: their formulas written out as loops, known answers, edge cases."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
+from math import copysign, floor
 from random import Random
 from typing import Any
 
@@ -335,17 +337,30 @@ def test_dropout_drops_its_share_and_leaves_the_rest(p: float) -> None:
         ("bf16", float.fromhex("0x1.fffffep127"), np.inf),
         ("bf16", 2.0**-149, 0),
         ("bf16", 2.0**-133, 2.0**-133),
-        ("tf32", 1 + 2**-11, 1),
+        ("tf32", 1 + 2**-11, 1 + 2**-10),
+        ("tf32", -1 - 2**-11, -1 - 2**-10),
         ("tf32", 1 + 3 * 2**-11, 1 + 2**-9),
+        ("tf32", 1 + 2**-11 - 2**-23, 1),
         ("tf32", 1 + 2**-11 + 2**-23, 1 + 2**-10),
         ("tf32", 1 / 3, 1365 / 4096),
         ("tf32", float.fromhex("0x1.fffffep127"), np.inf),
+        ("tf32", 2.0**-137, 2.0**-136),
+        ("tf32", 2.0**-138, 0),
         ("tf32", -np.inf, -np.inf),
         ("f32", 1 / 3, 1 / 3),
     ],
 )
-def test_rounding_is_to_nearest_ties_to_even(form: str, value: float, expected: float) -> None:
+def test_rounding_is_to_nearest(form: str, value: float, expected: float) -> None:
     assert rounded(np.asarray(value), form) == expected
+
+
+def _away(x: Fraction) -> int:
+    """The nearest integer, of two the one further from zero."""
+    return int(copysign(floor(abs(x) + Fraction(1, 2)), x))
+
+
+NEAREST: dict[str, Callable[[Fraction], int]] = {"bf16": round, "tf32": _away}
+"""How ties are broken."""
 
 
 @pytest.mark.parametrize(("form", "bits"), [("bf16", 7), ("tf32", 10)])
@@ -355,7 +370,7 @@ def test_rounding_gives_the_nearest_short_number(form: str, bits: int, x: float)
     short = float(rounded(np.asarray([x], np.float32), form)[0])
     exponent = max(int(np.frexp(x)[1]) - 1, -126)
     unit = Fraction(2) ** (exponent - bits)
-    nearest = round(Fraction(x) / unit) * unit
+    nearest = NEAREST[form](Fraction(x) / unit) * unit
     assert short == float(nearest) if nearest < 2**128 and nearest > -(2**128) else np.isinf(short)
 
 

@@ -52,10 +52,10 @@ def test_a_placed_program_is_reported_as_it_is(until: str) -> None:
 
 
 @pytest.mark.parametrize("model", SMALL)
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_every_model_has_a_report(model: str, devices: int) -> None:
+@pytest.mark.parametrize(("devices", "precision"), [(1, "fp32"), (2, "fp32"), (4, "bf16")])
+def test_every_model_has_a_report(model: str, devices: int, precision: str) -> None:
     graph = SMALL[model]()
-    text = report(run_passes(graph, TRAIN, Context(devices)))
+    text = report(run_passes(graph, TRAIN, Context(devices, precision)))
     total = sum(leaf.type.elements for leaf in graph.leaves("param"))
     assert f"{total:,}" in text
 

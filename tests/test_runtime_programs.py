@@ -70,6 +70,7 @@ def _plan(made: tuple[Step, ...]) -> Plan:
         versions={},
         binding=("cpu:0",) * DEVICES,
         accumulate=1,
+        precision="fp32",
         library={RUNTIME: sha256(folder / RUNTIME)},
         devices=(Device(arena=PLACES * BYTES, lower_bound=0),) * DEVICES,
         kernels={name: kernel(name, tiny, folder) for name, tiny in KERNELS.items()},

@@ -6,14 +6,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ir.command import DataError, Error
 from ir.op import Array
+from ir.ops.precision import rounded
 from ir.plan import Feed, Layout, Program, Tensor
 from runtime.devices import open_executor
 from runtime.executor import Executor
 from runtime.feeds import Feeds
+from runtime.memory import as_bytes, decoded, encoded
 from tests import learner
+from tests.counts import cases
 from tests.plans import SIZE, X, halves, one_device, opened, two_devices
 
 
@@ -91,6 +96,34 @@ def test_what_fits_a_feed_is_converted(name: str, value: Any, packed: Array) -> 
     (part,) = FEEDS.pack(name, value).parts
     assert part.dtype == packed.dtype
     np.testing.assert_array_equal(part, packed)
+
+
+NUMBERS = st.lists(st.floats(width=32), min_size=1, max_size=20)
+
+
+@cases(full=500, sample=100)
+@given(NUMBERS, st.booleans())
+def test_numbers_in_bf16_are_those_of_the_oracle(numbers: list[float], scalar: bool) -> None:
+    values = np.asarray(numbers[0] if scalar else numbers, np.float32)
+    stored = encoded(values, "bf16")
+    assert stored.dtype == np.uint16
+    assert stored.shape == values.shape
+    again = decoded(as_bytes(stored), "bf16").reshape(values.shape)
+    expected = rounded(values, "bf16")
+    np.testing.assert_array_equal(again, expected)
+    assert (np.signbit(again) == np.signbit(expected)).all()
+    assert (encoded(again, "bf16") == stored).all()
+
+
+def test_no_nan_becomes_another_number() -> None:
+    nan = np.asarray([0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0xFF800001], np.uint32)
+    assert np.isnan(decoded(as_bytes(encoded(nan.view(np.float32), "bf16")), "bf16")).all()
+
+
+def test_a_feed_in_bf16_is_rounded() -> None:
+    narrow = Program(batch=1, feeds=(_feed("x", "bf16", (64,)),), fills=(), steps=(), outputs=())
+    (part,) = Feeds(narrow).pack("x", X).parts
+    np.testing.assert_array_equal(decoded(as_bytes(part), "bf16"), rounded(X, "bf16"))
 
 
 def test_a_feed_that_is_missing_is_named(towers: Executor) -> None:

@@ -36,7 +36,7 @@ from tests.uncompiled import skip_compiling
 
 SPEEDS = GUESSES["cpu"]
 FORMULA = by_formula(Caches())
-NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0)
+NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
 
 
 def conv(images: int = 16, maps: int = 32, side: int = 9, op: str = "conv") -> Graph:

@@ -142,6 +142,47 @@ def test_a_broken_result_is_named(broken: Graph, complaint: str) -> None:
     assert complaint in str(caught.value)
 
 
+NARROW = VECTOR.with_dtype(DType.BF16)
+
+
+def copy(name: str = "c", of: str = "w", type: TensorType = NARROW, **piece: Any) -> Node:
+    return apply("state", name=name, type=type, copies=of, **piece)
+
+
+C, NEW = copy(), raw("add", X, W, name="new")
+CAST = raw("cast", NEW, name="cast", type=NARROW, to="bf16")
+OTHER = raw("cast", X, name="other", type=NARROW, to="bf16")
+
+
+@pytest.mark.parametrize("updates", [(), (Pair(W, NEW), Pair(C, CAST))])
+def test_a_copy_is_updated_with_its_parameter(updates: tuple[Pair, ...]) -> None:
+    verify(Graph("g", (X, W, C, NEW, CAST), (), updates=updates))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "updates", "complaint"),
+    [
+        (copy(of="x"), (), "'c' copies 'x', expected a param of that logical name"),
+        (copy(of="s"), (), "'c' copies 's', expected a param of that logical name"),
+        (copy(of="z"), (), "'c' copies 'z', expected a param of that logical name"),
+        (copy("d"), (), "'c' copies 'w', expected a param of that logical name, the same piece"),
+        (copy(type=NARROW.on(Device(1))), (), "the same piece on the same device"),
+        (copy(type=NARROW.with_shape(3)), (), "the same piece on the same device"),
+        (copy(whole=(4,), offset=(2,)), (), "the same piece on the same device"),
+        (C, (Pair(W, NEW),), "'c' copies 'w', expected the two to be updated together"),
+        (C, (Pair(C, CAST),), "'c' copies 'w', expected the two to be updated together"),
+        (C, (Pair(W, NEW), Pair(C, OTHER)), "the copy with a cast of the other's next value"),
+    ],
+)
+def test_a_copy_that_is_none_is_named(
+    leaf: Node, updates: tuple[Pair, ...], complaint: str
+) -> None:
+    leaves = dict.fromkeys((X, W, S, C, leaf)) if leaf.name != "c" else (X, W, S, leaf)
+    with pytest.raises(IRError) as caught:
+        verify(Graph("g", (*leaves, NEW, CAST, OTHER), (), updates=updates))
+    assert complaint in str(caught.value)
+
+
 def test_what_is_trusted_is_not_typed_again() -> None:
     wrong = raw("relu", WIDE)
     graph = Graph("g", (WIDE, wrong), ())

@@ -30,6 +30,7 @@ def nothing(text: str, target: Target) -> Compiled:
         block=(32, 1, 1),
         arguments=tuple(range(-1, arguments)),
         shared=0,
+        dynamic=0,
         registers=32,
     )
     files = {f".{arch}.cubin": f"{arch} {text}".encode() for arch in target.arches}

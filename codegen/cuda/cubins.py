@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import tvm
@@ -17,6 +18,7 @@ from codegen.targets import Cuda
 from ir.command import Error
 from ir.graph import Graph
 from ir.plan import Launch
+from ir.plan.code import shared_limit
 from ir.printer import print_graph
 
 SCRATCH = -1
@@ -28,8 +30,11 @@ PASSES = {
     "tirx.disable_cse_tir": True,
 }
 
+DYNAMIC = "shared.dyn"
+"""The kind of memory of an array whose bytes are asked for at each launch."""
+
 Extents = dict[str, int]
-"""Of one launch, by TVM's names such as blockIdx.x."""
+"""Of one launch, by TVM's names such as blockIdx.x, and the bytes of its arrays in DYNAMIC."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     try:
         made = generated(built.function, region, target)
         text, binaries = _in_registers(made.text, target.arches)
+        launches = tuple(_measured(launch, binaries) for launch in made.launches)
     except Error as error:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
-    launches = tuple(_measured(launch, binaries) for launch in made.launches)
     files = {f".{arch}.cubin": binary.cubin for arch, binary in binaries.items()}
     return Compiled({**files, ".cu": text.encode()}, built.scratch, launches=launches)
 
@@ -76,9 +81,16 @@ def _require_registers(binary: Binary, arch: str) -> None:
 
 
 def _measured(launch: Launch, binaries: Mapping[str, Binary]) -> Launch:
-    needs = [binary.functions[launch.symbol] for binary in binaries.values()]
-    shared, registers = max(n.shared for n in needs), max(n.registers for n in needs)
-    return replace(launch, shared=shared, registers=registers)
+    """Raise Error where a block has more shared memory than an architecture gives it."""
+    needs = {arch: binary.functions[launch.symbol] for arch, binary in binaries.items()}
+    for arch, own in needs.items():
+        if own.shared + launch.dynamic > shared_limit(arch):
+            raise Error(
+                f"{launch.symbol} for {arch} takes {own.shared + launch.dynamic:,} bytes of shared "
+                f"memory, expected at most {shared_limit(arch):,}"
+            )
+    shared = max(own.shared for own in needs.values())
+    return replace(launch, shared=shared, registers=max(n.registers for n in needs.values()))
 
 
 # ---------------------------------------------------------------------------- CUDA C
@@ -127,7 +139,25 @@ def _extents(kernel: Any) -> Iterator[Extents]:
             statement = statement.body
         if not extents:
             raise Error("the kernel does something on the host, expected launches only")
-        yield extents
+        yield extents | {DYNAMIC: _dynamic(statement)}
+
+
+def _dynamic(body: Any) -> int:
+    """Bytes of all arrays in DYNAMIC."""
+    arrays = [each.buffer for each in _statements(body) if isinstance(each, tirx.AllocBuffer)]
+    return sum(
+        prod(map(int, array.shape)) * tvm.DataType(array.dtype).itemsize
+        for array in arrays
+        if array.scope() == DYNAMIC
+    )
+
+
+def _statements(body: Any) -> Iterator[Any]:
+    yield body
+    parts = (getattr(body, name, None) for name in ("body", "then_case", "else_case"))
+    for part in (*parts, *getattr(body, "seq", ())):
+        if part is not None:
+            yield from _statements(part)
 
 
 def _called(text: str, launches: list[Extents]) -> list[tuple[Function, Extents]]:
@@ -150,6 +180,7 @@ def _launch(function: Function, extents: Extents, places: Mapping[str, int]) -> 
         block=_xyz(extents, "threadIdx"),
         arguments=tuple(places[name] for name in function.parameters),
         shared=0,
+        dynamic=extents[DYNAMIC],
         registers=0,
     )
 

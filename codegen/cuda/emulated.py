@@ -44,7 +44,7 @@ class EmulatedExecutor(Executor):
         for launch in code.launches:
             given = [pointers[place] for place in launch.arguments]
             run = self._modules[step.kernel][launch.symbol]
-            run(launch.grid, launch.block, given, order=self._order)
+            run(launch.grid, launch.block, given, self._order, launch.dynamic)
 
     def _run(self, program: str, watch: Watch | None) -> Outputs:
         self._begin(program)

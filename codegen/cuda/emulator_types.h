@@ -13,7 +13,7 @@ template <size_t bytes> struct Aligned {
   }
   static void require(const void *address) {
     asm("" : "+r"(address));  // or the compiler takes the type's word for it
-    if ((size_t)address % bytes) misaligned();
+    if ((size_t)address % bytes) fail(MISALIGNED);
   }
 };
 

@@ -8,31 +8,36 @@ from codegen.kernels.pointwise import RULES
 from codegen.kernels.writer import Lane, Position, Writer
 from codegen.loops import Expr
 from ir.graph import Graph, Node
-from ir.type import DType
+from ir.ops.precision import form_of
 
 VIEWS = ("flatten", "unflatten")
 
 
-def anchor(region: Graph, op: str) -> Node | str:
+FORMS = ("f32",)
+"""What every device multiplies."""
+
+
+def anchor(region: Graph, op: str, forms: Sequence[str] = FORMS) -> Node | str:
     """The contraction that a region of this kind begins with, or why it is not of this kind."""
     first, *rest = (node for node in region.nodes if node.inputs)
     if first.op != op:
         return f"the region begins with {first.op}"
     if strange := [node.op for node in rest if node.op not in VIEWS and node.op not in RULES]:
         return f"{strange[0]} cannot follow a contraction"
-    if any(x.type.dtype is not DType.F32 for x in (first, *first.inputs)):
-        return f"{first.op} is only done in f32, not {first.inputs[0].type.dtype}"
-    if first.attrs["math"] != "f32":
-        return f'{first.op} is only done with math="f32", not {first.attrs["math"]}'
+    if (form := form_of(first)) not in forms:
+        return f"{first.op} is only done in {', '.join(forms)}, not in {form}"
     return first
 
 
-def family(op: str, kernel: Callable[..., Any]) -> Callable[[Graph, Any], Any]:
-    """What builds the kernel of a region (given a target) that begins with an op and goes on
-    pointwise, or says why it does not; `kernel(region, target, node)` can `build()`."""
+def family(
+    op: str, kernel: Callable[..., Any], forms: Sequence[str] = FORMS
+) -> Callable[[Graph, Any], Any]:
+    """What builds the kernel of a region (given a target) that begins with an op, in one of some
+    forms, and goes on pointwise, or says why it does not; `kernel(region, target, node)` can
+    `build()`."""
 
     def built(region: Graph, target: Any) -> Any:
-        node = anchor(region, op)
+        node = anchor(region, op, forms)
         return node if isinstance(node, str) else kernel(region, target, node).build()
 
     return built
@@ -49,7 +54,7 @@ class Epilogue:
 
     def write(self, at: Sequence[Expr], value: Lane) -> None:
         """Given the contraction's vector at (block, index along axis 1, ...)."""
-        values = {self._first: value}
+        values = {self._first: self._w.rounded(self._first, value)}
         shape = self._first.type.shape
         positions = {shape: Position(self._w, RULES, at, values)}
         for node in self._rest:

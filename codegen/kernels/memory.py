@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+from codegen.kernels import bf16
 from codegen.loops import Expr, Loops
 
 
@@ -61,6 +62,7 @@ class Home:
     """Where a value of the region lies once it has been computed: its buffer, or scratch.
 
     Scratch may hold a part of it only; `within` says where an element of the value lies there.
+    A buffer of bf16 gives numbers in float32, and rounds what it gets.
     """
 
     def __init__(
@@ -70,15 +72,22 @@ class Home:
 
     def load(self, *index: Expr) -> Expr:
         """The element at (block, ..., lane); at () for a scalar."""
-        return self._array[self._within(index)]
+        element = self._array[self._within(index)]
+        return bf16.number(element) if self._is_bf16 else element
 
     def store(self, value: Expr, *index: Expr) -> None:
         """Set the element there."""
         place = self._within(index)
+        value = bf16.bits(value) if self._is_bf16 else value
         if isinstance(self._array, Scratch | Plain):
             self._array.store(self._loops, value, *place)
         else:
             self._loops.store(self._array, value, *place)
+
+    @property
+    def _is_bf16(self) -> bool:
+        own = isinstance(self._array, Scratch | Plain)
+        return not own and bool(self._array.dtype == bf16.STORED)
 
     def _within(self, index: Index) -> Index:
         return self._place(index) or (0,)

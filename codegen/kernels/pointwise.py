@@ -10,7 +10,7 @@ from tvm import tirx
 
 from codegen.kernels import math, philox
 from codegen.kernels.math import f32
-from codegen.kernels.writer import TIR_DTYPE, Lane, Position, Rule, at_lane
+from codegen.kernels.writer import HELD_DTYPE, Lane, Position, Rule, at_lane
 from codegen.loops import Expr
 from ir.graph import Node
 
@@ -53,7 +53,7 @@ def _scale_by(p: Position, node: Node) -> Lane:
 
 def _cast(p: Position, node: Node) -> Lane:
     x = p.vector(node.inputs[0])
-    return lambda i: tirx.Cast(TIR_DTYPE[node.type.dtype], x(i))
+    return lambda i: tirx.Cast(HELD_DTYPE[node.type.dtype], x(i))
 
 
 def _relu(p: Position, node: Node) -> Lane:

@@ -11,13 +11,19 @@ from typing import Any
 
 from tvm import ir, tirx
 
+from codegen.kernels import bf16
 from codegen.kernels.memory import Home, Plain, Scratch
 from codegen.layout import Blocked
 from codegen.loops import Expr, Loops
 from ir.graph import Graph, Node
 from ir.type import DType, TensorType
 
-TIR_DTYPE = {DType.F32: "float32", DType.U8: "uint8", DType.I32: "int32", DType.U32: "uint32"}
+HELD_DTYPE = {DType.F32: "float32", DType.U8: "uint8", DType.I32: "int32", DType.U32: "uint32"}
+HELD_DTYPE |= {DType.BF16: "float32"}
+"""Of a value in registers, and in a kernel's own memory."""
+
+TIR_DTYPE = HELD_DTYPE | {DType.BF16: bf16.STORED}
+"""Of the elements of an argument."""
 
 Lane = Callable[[Expr], Expr]
 """A value at a position: its scalar in a given lane."""
@@ -73,6 +79,12 @@ class Writer(Loops):
 
     # ------------------------------------------------------------------------ values
 
+    def rounded(self, node: Node, value: Lane) -> Lane:
+        """What was computed for a node, as its type has it: bf16 numbers stay float32."""
+        if node.type.dtype is not DType.BF16:
+            return value
+        return lambda lane: bf16.rounded(value(lane))
+
     def element(self, node: Node, *indices: Expr) -> Expr:
         """One element of an operand, or of a value that has a home, by its logical index."""
         if not node.type.shape:
@@ -87,9 +99,8 @@ class Writer(Loops):
         """The same at (block, index along axis 1, ..., lane)."""
         if node.op == "constant":
             return constant(node)
-        if node in self.homes:
-            return self.homes[node].load(*index)
-        return self.buffers[node][index or (0,)]
+        home = self.homes[node] if node in self.homes else Home(self, self.buffers[node])
+        return home.load(*index)
 
     def valid_lanes(self, node: Node, block: Expr) -> Expr:
         """How many lanes of a block hold elements rather than padding."""
@@ -110,7 +121,9 @@ class Writer(Loops):
 
 def constant(node: Node) -> Expr:
     """The value of a constant leaf."""
-    return tirx.const(node.attrs["value"], TIR_DTYPE[node.type.dtype])
+    value, dtype = node.attrs["value"], node.type.dtype
+    assert isinstance(value, float)
+    return bf16.constant(value) if dtype is DType.BF16 else tirx.const(value, HELD_DTYPE[dtype])
 
 
 Rule = Callable[[Any, Node], Lane]
@@ -143,9 +156,12 @@ class Position:
         """The value of a node at this position: loaded, or computed from its operands."""
         if node not in self._known:
             computed = node in self._inside and node not in self.writer.homes
-            value = self._rules[node.op](self, node) if computed else self.read(node)
-            self._known[node] = self.writer.held(value, TIR_DTYPE[node.type.dtype])
+            value = self._computed(node) if computed else self.read(node)
+            self._known[node] = self.writer.held(value, HELD_DTYPE[node.type.dtype])
         return self._known[node]
+
+    def _computed(self, node: Node) -> Lane:
+        return self.writer.rounded(node, self._rules[node.op](self, node))
 
     def index(self, lane: Expr) -> tuple[Expr, ...]:
         """The position as one lane sees it."""
@@ -180,7 +196,7 @@ class Position:
         if node.type.shape[0] % self.writer.width == 0:
             return value
         valid = self.writer.valid_lanes(node, self.at[0])
-        zero = tirx.const(0, TIR_DTYPE[node.type.dtype])
+        zero = tirx.const(0, HELD_DTYPE[node.type.dtype])
         return lambda lane: tirx.Select(lane < valid, value(lane), zero)
 
 

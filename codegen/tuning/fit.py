@@ -11,7 +11,8 @@ from ir.plan import Speeds, Work
 from ir.plan.prediction import NANO, instructions, seconds, traffic
 
 Vector = npt.NDArray[np.float64]
-KINDS = Work.__struct_fields__
+KINDS = tuple(kind for kind in Work.__struct_fields__ if kind != "tensor")
+"""Of instructions that a CPU has."""
 ROUNDS = 5
 STEPS = 2_000
 SHARP = 0.02

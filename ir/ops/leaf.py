@@ -3,12 +3,15 @@
 A leaf may be a piece of a logical tensor: `of` is the logical name (the node's own by default),
 `whole` the logical shape and `offset` where this piece begins. Feeds, checkpoints and
 initialisation speak of logical tensors only.
+
+A state may be the bf16 copy of a parameter: `copies` is that one's logical name. It is not fed but
+rounded from what the parameter is.
 """
 
 import numpy as np
 
 from ir.op import Absent, Array, Attr, Fusion, Op, require
-from ir.type import TensorType
+from ir.type import DType, TensorType
 
 PIECE = {
     "of": Attr(str, ""),
@@ -31,6 +34,22 @@ def piece_type(
     return declared
 
 
+def state_type(
+    declared: TensorType,
+    *,
+    copies: str,
+    whole: tuple[int, ...],
+    offset: tuple[int, ...],
+    **_: object,
+) -> TensorType:
+    """The declared type, which is bf16 if it is a copy's."""
+    require(
+        not copies or declared.dtype is DType.BF16,
+        f"expected bf16 for a copy of '{copies}', got {declared}",
+    )
+    return piece_type(declared, whole=whole, offset=offset)
+
+
 def declared_type(declared: TensorType, **_: object) -> TensorType:
     """A leaf's type is what it says."""
     return declared
@@ -45,12 +64,15 @@ _NO_INPUTS = Absent("a leaf has no operands")
 _FED = Absent("its value is fed, not computed")
 
 
+_TYPES = {"param": piece_type, "state": state_type}
+
+
 def _leaf(name: str, doc: str, attrs: dict[str, Attr]) -> Op:
     return Op(
         name=name,
         doc=doc,
         operands=(),
-        type=piece_type if "whole" in attrs else declared_type,
+        type=_TYPES.get(name, declared_type),
         reference=fill if name == "constant" else _FED,
         gradient=_NO_INPUTS,
         split=Absent("the op that reads a leaf decides how it is cut"),
@@ -82,8 +104,9 @@ ROWS = (
     ),
     _leaf(
         "state",
-        "A tensor kept between steps, filled with `value` at the start.",
-        {**PIECE, "value": Attr(float, 0.0)},
+        "A tensor kept between steps, filled with `value` at the start. With `copies` it always is "
+        "the parameter of that name, rounded.",
+        {**PIECE, "value": Attr(float, 0.0), "copies": Attr(str, "")},
     ),
     _leaf("constant", "A tensor filled with `value`.", {"value": Attr(float)}),
 )

@@ -8,6 +8,7 @@ it, `laws` what must hold; `read` refuses a file that breaks one.
 from ir.plan.file import check, encode, folder, one_line, read, write, write_whole
 from ir.plan.records import (
     ALIGNMENT,
+    DTYPES,
     ITEM_BYTES,
     VERSION,
     Argument,
@@ -33,6 +34,7 @@ from ir.plan.records import (
 
 __all__ = [
     "ALIGNMENT",
+    "DTYPES",
     "ITEM_BYTES",
     "VERSION",
     "Argument",

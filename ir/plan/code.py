@@ -2,19 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
 from ir.plan.bounds import MOST_BYTES, Complaints, at_least
-from ir.plan.records import Cubins, Kernel, Launch, Library, Plan, Speeds, Work
+from ir.plan.records import ITEM_BYTES, Cubins, Kernel, Launch, Library, Plan, Speeds, Work
 
 CODE = {"cpu": Library, "cuda": Cubins}
 """What runs on which kind of device."""
 GRID, BLOCK = (2**31 - 1, 2**16 - 1, 2**16 - 1), (1024, 1024, 64)
 """CUDA's limits along x, y and z: blocks of a launch, threads of a block."""
-THREADS, SHARED, REGISTERS = 1024, 227 * 1024, 255
-"""And in all: threads of a block, its shared bytes, registers of a thread."""
+THREADS, REGISTERS = 1024, 255
+"""And in all: threads of a block, registers of a thread."""
+_SMALL = {"75": 64, "80": 163, "86": 99, "87": 163, "88": 99, "89": 99, "120": 99, "121": 99}
+"""KiB of shared memory that a block may have, by architecture, where that is not MOST_SHARED."""
+MOST_SHARED = 227 * 1024
 
 
 def complaints(plan: Plan) -> Complaints:
@@ -52,6 +55,9 @@ def _kernel(path: str, kernel: Kernel, kind: str) -> Complaints:
         yield from at_least(f"{path}.work.{name}", getattr(kernel.work, name), 0)
     for number, argument in enumerate(kernel.arguments):
         yield from at_least(f"{path}.arguments[{number}].bytes", argument.bytes, 1, MOST_BYTES)
+        if argument.bytes % ITEM_BYTES[argument.dtype]:
+            got, of = argument.bytes, argument.dtype
+            yield f"{path}.arguments[{number}].bytes: got {got}, expected whole elements of {of}"
     yield from at_least(f"{path}.code.scratch", kernel.code.scratch, 0, MOST_BYTES)
     if not isinstance(kernel.code, CODE[kind]):
         yield f"{path}.code: cannot run on {kind} devices, to which the plan is bound"
@@ -84,6 +90,7 @@ def _cubins(path: str, kernel: Kernel, code: Cubins) -> Complaints:
         yield f"{path}.launches: empty, expected at least one"
     for number, launch in enumerate(code.launches):
         yield from _launch(f"{path}.launches[{number}]", launch)
+        yield from _shared(f"{path}.launches[{number}]", launch, code.files)
         yield from _passed(f"{path}.launches[{number}].arguments", launch, kernel)
     passed = {place for launch in code.launches for place in launch.arguments}
     for place, argument in enumerate(kernel.arguments):
@@ -98,8 +105,22 @@ def _launch(path: str, launch: Launch) -> Complaints:
         yield from at_least(f"{path}.block[{axis}]", threads, 1, BLOCK[axis])
     if prod(launch.block) > THREADS:
         yield f"{path}.block: {prod(launch.block)} threads, expected at most {THREADS}"
-    yield from at_least(f"{path}.shared", launch.shared, 0, SHARED)
+    yield from at_least(f"{path}.shared", launch.shared, 0)
+    yield from at_least(f"{path}.dynamic", launch.dynamic, 0)
     yield from at_least(f"{path}.registers", launch.registers, 0, REGISTERS)
+
+
+def shared_limit(arch: str) -> int:
+    """Bytes of shared memory that a block may have on an architecture such as sm_80."""
+    kib = _SMALL.get(arch.removeprefix("sm_").rstrip("af"))
+    return MOST_SHARED if kib is None else kib * 1024
+
+
+def _shared(path: str, launch: Launch, arches: Iterable[str]) -> Complaints:
+    for arch in arches:
+        if launch.shared + launch.dynamic > shared_limit(arch):
+            got, most = launch.shared + launch.dynamic, shared_limit(arch)
+            yield f"{path}: {got} shared bytes, expected at most {most} on {arch}"
 
 
 def _passed(path: str, launch: Launch, kernel: Kernel) -> Complaints:

@@ -141,8 +141,8 @@ def _feeds(plan: Plan) -> Complaints:
         for number, feed in enumerate(program.feeds):
             path, tensor = f"{where}.feeds[{number}]", feed.tensor
             yield from at_least(f"{path}.below", feed.below, 0)
-            if feed.below and tensor.dtype == "f32":
-                yield f"{path}.below: got {feed.below}, expected 0 for f32"
+            if feed.below and tensor.dtype in ("f32", "bf16"):
+                yield f"{path}.below: got {feed.below}, expected 0 for {tensor.dtype}"
             if not feed.logical:
                 yield f"{path}.logical: empty, expected the name to feed"
             kind = (tensor.layout.shape, tensor.dtype, feed.below)
@@ -196,5 +196,6 @@ LAWS = (
     states.complaints,
     _feeds,
     _steps,
+    states.stale,
     dataflow.complaints,
 )

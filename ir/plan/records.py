@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 3
+VERSION = 4
 ALIGNMENT = 64
 
 
@@ -26,8 +26,8 @@ class Layout(Record, frozen=True):
     order: tuple[int, ...]
 
 
-DTYPES = Literal["f32", "u8", "i32", "u32"]
-ITEM_BYTES = {"f32": 4, "u8": 1, "i32": 4, "u32": 4}
+DTYPES = Literal["f32", "bf16", "u8", "i32", "u32"]
+ITEM_BYTES = {"f32": 4, "bf16": 2, "u8": 1, "i32": 4, "u32": 4}
 
 
 class Tensor(Record, frozen=True):
@@ -46,7 +46,8 @@ class State(Record, frozen=True):
 
     `logical` is its name in checkpoints, `whole` the shape there, `start` where this piece
     begins. At the start it is drawn from N(value, std^2), or filled with `value` where std is 0.
-    `rate` multiplies the learning rate of a parameter; of other states it is 1.
+    `rate` multiplies the learning rate of a parameter; of other states it is 1. `copies` is empty,
+    or names the parameter that this state always is, rounded to bf16; it is in no checkpoint.
     """
 
     tensor: Tensor
@@ -57,6 +58,7 @@ class State(Record, frozen=True):
     value: float
     std: float
     rate: float
+    copies: str
 
 
 class Feed(Record, frozen=True):
@@ -68,10 +70,11 @@ class Feed(Record, frozen=True):
 
 
 class Argument(Record, frozen=True):
-    """What a kernel does with one pointer."""
+    """What a kernel does with one pointer, and what lies there."""
 
     bytes: int
     access: Literal["read", "write", "update"]
+    dtype: DTYPES
 
 
 class Library(Record, frozen=True, tag="library"):
@@ -98,7 +101,8 @@ class Launch(Record, frozen=True):
     """One launch of a GPU function. `grid` and `block` are extents along (x, y, z).
 
     `arguments` are places among the kernel's arguments, -1 for its scratch. `shared` bytes of a
-    block and `registers` of a thread are what the compiler reported, the most of all binaries.
+    block and `registers` of a thread are what the compiler reported, the most of all binaries;
+    `dynamic` shared bytes of a block are asked for beside them, when it is launched.
     """
 
     symbol: str
@@ -106,6 +110,7 @@ class Launch(Record, frozen=True):
     block: tuple[int, int, int]
     arguments: tuple[int, ...]
     shared: int
+    dynamic: int
     registers: int
 
 
@@ -124,7 +129,8 @@ class Work(Record, frozen=True):
     """Instructions of a kernel by kind, of all threads together; each handles a vector of lanes.
 
     `dear` are divisions, roots and exponentials, `simple` all other arithmetic; `scalars` are
-    stores and gathered loads of one element.
+    stores and gathered loads of one element. `tensor` are multiply-adds of tensor cores in tf32;
+    in bf16 they take half the time, and count half.
     """
 
     multiply_adds: int
@@ -133,6 +139,7 @@ class Work(Record, frozen=True):
     loads: int
     stores: int
     scalars: int
+    tensor: int
 
 
 class Speeds(Record, frozen=True):
@@ -156,6 +163,7 @@ class Speeds(Record, frozen=True):
     link: float
     cache: int
     launch: float
+    tensor: float
 
 
 class Kernel(Record, frozen=True):
@@ -220,7 +228,8 @@ class Plan(Record, frozen=True):
     """Everything a runtime needs, but for the values.
 
     Files are named relative to the plan's folder; `library` gives each library that the kernels
-    need and its sha256. `predicted` is of no consequence for what is computed.
+    need and its sha256. `precision` is what was asked of contractions. `predicted` is of no
+    consequence for what is computed.
     """
 
     version: int
@@ -229,6 +238,7 @@ class Plan(Record, frozen=True):
     versions: dict[str, str]
     binding: tuple[str, ...]
     accumulate: int
+    precision: Literal["fp32", "tf32", "bf16"]
     library: dict[str, str]
     devices: tuple[Device, ...]
     kernels: dict[str, Kernel]

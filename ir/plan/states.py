@@ -1,17 +1,20 @@
-"""The laws of states: what each is at the start, and how the pieces of a logical tensor fit."""
+"""The laws of states: what each is at the start, how the pieces of a logical tensor fit, and that
+bf16 copies stay what they copy."""
 
 from collections import defaultdict
 from itertools import combinations
 from math import isfinite, prod
 
 from ir.plan.bounds import Complaints, at_least
-from ir.plan.records import Plan, State
+from ir.plan.records import Plan, Run, State
 
 
 def complaints(plan: Plan) -> Complaints:
-    """Values that no state begins with; pieces outside the whole, or that do not make it."""
+    """Values that no state begins with; pieces outside the whole, or that do not make it; copies
+    of nothing."""
     yield from _states(plan)
     yield from _pieces(plan)
+    yield from _copies(plan)
 
 
 def _states(plan: Plan) -> Complaints:
@@ -58,7 +61,8 @@ def _pieces(plan: Plan) -> Complaints:
 
 
 def _kind(state: State) -> tuple[object, ...]:
-    return state.kind, state.whole, state.value, state.std, state.rate, state.tensor.dtype
+    start = state.value, state.std, state.rate
+    return state.kind, state.whole, start, state.tensor.dtype, state.copies
 
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
@@ -68,3 +72,57 @@ def _meet(one: Box, other: Box) -> bool:
     """Whether two boxes (start, shape) have an element in common."""
     axes = zip(*one, *other, strict=True)
     return all(a < b + shape_b and b < a + shape_a for a, shape_a, b, shape_b in axes)
+
+
+# -------------------------------------------------------------------------------- copies
+
+
+def _copies(plan: Plan) -> Complaints:
+    """A copy is bf16, and lies beside the same piece of the parameter that it names."""
+    params = {_piece(state) for state in plan.states if state.kind == "param"}
+    for number, state in enumerate(plan.states):
+        path = f"$.states[{number}]"
+        if state.copies and (state.kind, state.tensor.dtype) != ("state", "bf16"):
+            found = f"{state.kind} of {state.tensor.dtype}"
+            yield f"{path}.copies: got '{state.copies}' for a {found}, expected a state of bf16"
+        elif state.copies and (state.copies, *_piece(state)[1:]) not in params:
+            yield f"{path}.copies: no param '{state.copies}' lies there in the same piece"
+
+
+def _piece(state: State) -> tuple[object, ...]:
+    return (
+        state.logical,
+        state.tensor.device,
+        state.whole,
+        state.start,
+        state.tensor.layout.shape,
+    )
+
+
+def stale(plan: Plan) -> Complaints:
+    """A program that updates a parameter without its copy, or the copy alone."""
+    copied = {(state.copies, *_piece(state)[1:]): state for state in plan.states if state.copies}
+    for name in plan.programs:
+        updated = _updated(plan, name)
+        for param in plan.states:
+            copy = copied.get(_piece(param))
+            if copy is not None and (_place(param) in updated) != (_place(copy) in updated):
+                yield (
+                    f"$.programs.{name}.steps: update one of '{param.tensor.name}' and its copy "
+                    f"'{copy.tensor.name}', expected both or none"
+                )
+
+
+def _updated(plan: Plan, name: str) -> set[tuple[int, int]]:
+    """Devices and offsets that the steps of a program update."""
+    runs = (step for step in plan.programs[name].steps if isinstance(step, Run))
+    return {
+        (run.device, offset)
+        for run in runs
+        for offset, argument in zip(run.offsets, plan.kernels[run.kernel].arguments, strict=True)
+        if argument.access == "update"
+    }
+
+
+def _place(state: State) -> tuple[int, int]:
+    return state.tensor.device, state.tensor.offset

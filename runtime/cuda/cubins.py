@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ir.command import Error
 from ir.plan import Cubins, Launch, Plan
-from runtime.cuda.driver import Driver, Function
+from ir.plan.code import shared_limit
+from runtime.cuda.driver import Driver, Function, Gpu
 from runtime.verify import verified
 
 
@@ -26,13 +27,13 @@ Kernels = dict[str, list[Loaded]]
 def load(driver: Driver, plan: Plan, directory: Path, gpu: int) -> Kernels:
     """Raises Error for files that are not the plan's, and none of which suits the GPU."""
     return {
-        name: _kernel(driver, kernel.code, directory, gpu)
+        name: _kernel(driver, name, kernel.code, directory, gpu)
         for name, kernel in plan.kernels.items()
         if isinstance(kernel.code, Cubins)
     }
 
 
-def _kernel(driver: Driver, code: Cubins, directory: Path, gpu: int) -> list[Loaded]:
+def _kernel(driver: Driver, name: str, code: Cubins, directory: Path, gpu: int) -> list[Loaded]:
     found = driver.gpu(gpu)
     arch = choose(found.arch, code.files)
     if arch is None:
@@ -42,12 +43,35 @@ def _kernel(driver: Driver, code: Cubins, directory: Path, gpu: int) -> list[Loa
         )
     binary = code.files[arch]
     path = verified(directory / binary.file, binary.sha256)
-    symbols = list(dict.fromkeys(launch.symbol for launch in code.launches))
+    asked = _asked(code)
+    _require_shared(name, code, found, gpu)
     try:
-        functions = driver.load(gpu, path.read_bytes(), symbols)
+        functions = driver.load(gpu, path.read_bytes(), list(asked))
+        for symbol, shared in asked.items():
+            if shared:
+                driver.permit(functions[symbol], shared)
     except Error as error:
         raise Error(f"{path}: cannot be loaded onto cuda:{gpu}: {error}") from error
     return [Loaded(launch, functions[launch.symbol]) for launch in code.launches]
+
+
+def _asked(code: Cubins) -> dict[str, int]:
+    """The functions in the order of their launches, with the shared bytes asked for at most."""
+    found: dict[str, int] = {}
+    for launch in code.launches:
+        found[launch.symbol] = max(found.get(launch.symbol, 0), launch.dynamic)
+    return found
+
+
+def _require_shared(name: str, code: Cubins, found: Gpu, gpu: int) -> None:
+    """Raise Error for a kernel that another GPU of the generation has the shared memory for."""
+    takes = max(launch.shared + launch.dynamic for launch in code.launches)
+    if takes > shared_limit(found.arch):
+        raise Error(
+            f"cuda:{gpu} is {found.name}, {found.arch}, with {shared_limit(found.arch):,} bytes of "
+            f"shared memory for a block; kernel {name} takes {takes:,}; build the plan with "
+            f"--arch {found.arch}"
+        )
 
 
 def choose(arch: str, held: Iterable[str]) -> str | None:

@@ -189,6 +189,13 @@ class Driver:
             for symbol in symbols
         }
 
+    def permit(self, function: Function, shared: int) -> None:
+        """Let launches of a function ask for so many bytes of shared memory, or fewer."""
+        self._use(function.gpu)
+        attribute = self._call.names.CUfunction_attribute
+        most = attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        self._call("cuFuncSetAttribute", function.handle, most, shared)
+
     def launch(
         self,
         function: Function,
@@ -196,8 +203,10 @@ class Driver:
         block: Extents,
         pointers: Sequence[int],
         stream: Stream,
+        *,
+        shared: int = 0,
     ) -> None:
-        """Run a function on pointers."""
+        """Run a function on pointers; `shared` bytes of a block, which must be permitted."""
         self._use(stream.gpu)
         values = np.array(pointers, np.uint64)
         places = values.ctypes.data + 8 * np.arange(len(values), dtype=np.uint64)
@@ -206,7 +215,7 @@ class Driver:
             function.handle,
             *grid,
             *block,
-            0,  # bytes of shared memory beside those that the function declares
+            shared,
             stream.handle,
             places.ctypes.data,
             0,

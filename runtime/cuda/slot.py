@@ -7,7 +7,7 @@ from runtime.cuda.driver import Driver, Graph
 from runtime.cuda.mail import Mail, Parcel, size
 from runtime.cuda.memory import Device
 from runtime.feeds import Packed
-from runtime.memory import DTYPES, Bytes, as_bytes
+from runtime.memory import Bytes, as_bytes, decoded
 from runtime.packing import Array, unpack
 
 
@@ -57,7 +57,7 @@ class Box:
         """Copies of the outputs."""
         return {
             parcel.tensor.name: unpack(
-                part(self.outbox, parcel).view(DTYPES[parcel.tensor.dtype]), parcel.tensor.layout
+                decoded(part(self.outbox, parcel), parcel.tensor.dtype), parcel.tensor.layout
             )
             for parcel in mail.outputs
         }

@@ -102,7 +102,12 @@ class Machine:
                 launch = loaded.launch
                 taken = [pointers[place] for place in launch.arguments]
                 self.driver.launch(
-                    loaded.function, launch.grid, launch.block, taken, device.compute
+                    loaded.function,
+                    launch.grid,
+                    launch.block,
+                    taken,
+                    device.compute,
+                    shared=launch.dynamic,
                 )
 
         return Task(

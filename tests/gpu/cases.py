@@ -1,6 +1,7 @@
 """Random regions of all kinds compiled into one plan: shapes that no model has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -14,11 +15,14 @@ from ir.graph import Graph
 from ir.op import Fusion
 from ir.ops import TABLE
 from ir.printer import print_graph
+from ir.type import DType
 from tests.gpu.single import only
 from tests.kernels import as_region, with_batch
 from tests.op_cases import Case, draw_case
 from tests.region_cases import draw_region
-from tests.test_contractions import large, with_epilogue
+from tests.test_contractions import OPS, large, with_epilogue
+from tests.test_cuda_bf16 import ROUNDED, draw_rounded
+from tests.test_tensor_contractions import draw_large
 
 PLAN = "cases"
 DRAWS, LARGE, REGIONS = 2, 3, 30
@@ -28,9 +32,9 @@ NO_IMAGES = ("concat", "slice", "unslice")
 """Ops whose axis 0 may be any axis."""
 
 
-def build(path: Path, target: Target) -> None:
-    """Write a plan that has the kernel of every case, and a program without steps."""
-    regions = {key_of(region.graph, target): region for region in map(as_region, cases())}
+def build(path: Path, target: Target, graphs: Iterable[Graph]) -> None:
+    """Write a plan that has the kernel of every graph, and a program without steps."""
+    regions = {key_of(region.graph, target): region for region in map(as_region, graphs)}
     texts = {key: print_graph(region.graph) for key, region in regions.items()}
     compiled, _ = compile_all(texts, target, Cache(default_folder()))
     kernels = {k: emit.kernel(r, k, compiled[k], target) for k, r in regions.items()}
@@ -56,8 +60,22 @@ def cases() -> Iterator[Graph]:
             rng = Random(f"large {op} {number}")
             node = large(op, rng)
             yield with_epilogue(node, node.inputs, rng)
-    drawn = (draw_region(Random(f"region {number}")) for number in range(REGIONS))
-    yield from (graph for graph in drawn if graph.results)
+    yield from _regions(DType.F32, REGIONS)
+    yield from on_tensor_cores()
+    for op in ROUNDED:
+        yield draw_rounded(op, Random(f"bf16 {op}")).graph
+    yield from _regions(DType.BF16, REGIONS // 2)
+
+
+def on_tensor_cores() -> Iterator[Graph]:
+    """Contractions in tf32 and bf16."""
+    for op, form, number in product(OPS, ("tf32", "bf16"), range(LARGE)):
+        yield draw_large(op, form, Random(f"{form} {op} {number}"))
+
+
+def _regions(dtype: DType, count: int) -> Iterator[Graph]:
+    drawn = (draw_region(Random(f"region {number}"), dtype) for number in range(count))
+    return (graph for graph in drawn if graph.results)
 
 
 def _anchors(op: str) -> bool:

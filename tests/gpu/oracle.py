@@ -15,6 +15,7 @@ from ir import eval as oracle
 from ir.graph import Node
 from ir.op import Array, Op
 from ir.ops import row_of
+from ir.ops.precision import rounded
 
 Tensor = Any
 Attrs = dict[str, Any]
@@ -48,7 +49,8 @@ def _torch() -> Any:
 
 def _reference(torch: Any, convolution: Callable[..., Tensor]) -> Callable[..., Array]:
     def reference(one: Array, other: Array, **attrs: Any) -> Array:
-        operands = (torch.from_numpy(np.ascontiguousarray(x)).cuda() for x in (one, other))
+        read = (rounded(x, attrs["math"]) for x in (one, other))
+        operands = (torch.from_numpy(np.ascontiguousarray(x)).cuda() for x in read)
         result: Array = convolution(torch, attrs, *operands).cpu().numpy()
         return result
 

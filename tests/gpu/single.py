@@ -36,6 +36,7 @@ def only(name: str, target: "Target", kernels: Mapping[str, Kernel]) -> Plan:
         versions=versions(),
         binding=(f"{target.kind}:0",),
         accumulate=1,
+        precision="fp32",
         library={},
         devices=(Device(arena=0, lower_bound=0),),
         kernels=dict(kernels),

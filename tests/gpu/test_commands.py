@@ -12,7 +12,8 @@ from tests.commands import ROOT, assert_refused, python
 
 pytestmark = pytest.mark.gpu
 
-SMALL, LARGE = "small", "full-two"
+SMALL, LARGE = "small-fp32", "fp32-128-two"
+PRECISIONS = ("bf16", "tf32", "fp32")
 LEFT = 1_200_000_000
 """Bytes that are free when a plan asks for more; the driver takes some of them first."""
 TOOLS = ("memcheck", "racecheck", "synccheck")
@@ -20,11 +21,15 @@ UNABLE = ("Device not supported", "Unable to find injection library")
 SECONDS = 240.0
 
 
-def test_training_twice_gives_the_same_checkpoint(plans: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_training_twice_gives_the_same_checkpoint(
+    plans: Path, tmp_path: Path, precision: str
+) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn, which has the images, is not installed")
     for run in ("one", "two"):
         out = str(tmp_path / run)
-        done = python("runtime.train", plan_of(plans, SMALL), "--steps", "5", "--out", out)
+        plan = plan_of(plans, f"small-{precision}")
+        done = python("runtime.train", plan, "--steps", "5", "--out", out)
         assert done.code == 0, done.err
     one, two = (tmp_path / run / "last.safetensors" for run in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
@@ -48,12 +53,13 @@ def test_too_little_memory_is_told_before_the_first_step(plans: Path, tmp_path: 
     assert_refused(done, "arena", "free", code=4)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_sanitizer_finds_nothing(plans: Path, tool: str, left: float) -> None:
+def test_the_sanitizer_finds_nothing(plans: Path, tool: str, precision: str, left: float) -> None:
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not on the PATH; a CUDA toolkit has it")
-    checked = [sys.executable, "-m", "codegen.validate", plan_of(plans, SMALL)]
+    checked = [sys.executable, "-m", "codegen.validate", plan_of(plans, f"small-{precision}")]
     try:
         done = subprocess.run(
             [sanitizer, "--tool", tool, "--error-exitcode", "9", *checked],

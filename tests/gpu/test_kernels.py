@@ -7,11 +7,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from codegen import validate
-from ir.eval import Float, run_graph
+from codegen import tolerance
+from ir.eval import Float
 from ir.graph import Graph
 from ir.op import Array
-from tests.closeness import relative_error
 from tests.gpu.conftest import Singles, fill_scratch
 from tests.gpu.oracle import quick_oracle
 from tests.gpu.single import arguments, region_of, run
@@ -33,22 +32,19 @@ def test_equals_the_oracle(kernel: tuple[Path, str], singles: Singles) -> None:
     found = run(executor, name, region, given)
     fill_scratch(executor, name, 0x3F)
     again = run(executor, name, region, given)
-    expected = _results(region, feeds, np.float64)
+    expected, roundings = _results(region, feeds, np.float64), tolerance.roundings(region)
     for result, value in found.items():
         assert value.tobytes() == again[result].tobytes(), f"{result}: differs between runs"
-        error, bound = relative_error(value, expected[result]), _bound(region)
+        meant, turns = expected[result], roundings[result]
+        error = tolerance.error(value, meant, turns)
+        bound = max(LEAST, tolerance.bound(region, meant, turns))
         if not error <= bound:
             # Where numbers cancel, NumPy's own error in float32 says what can be done.
             single = _results(region, feeds, np.float32)[result]
-            bound = max(bound, 8 * relative_error(single, expected[result]))
+            bound = max(bound, 8 * tolerance.error(single, meant, turns))
         assert error <= bound, f"{result}: error {error:.2e}, expected <= {bound:.2e}; seed {seed}"
-
-
-def _bound(region: Graph) -> float:
-    return max(validate._bound(region), LEAST)
 
 
 def _results(region: Graph, feeds: dict[str, Array], precision: Float) -> dict[str, Array]:
     with quick_oracle():
-        results = run_graph(region, feeds, precision)
-    return results.outputs | results.updates
+        return tolerance.meant(region, feeds, precision)

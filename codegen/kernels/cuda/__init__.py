@@ -5,6 +5,7 @@ from collections.abc import Callable
 from codegen.kernels.cuda.conv import Conv, ConvDx
 from codegen.kernels.cuda.conv_dw import ConvDw
 from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
+from codegen.kernels.cuda.form import FORMS
 from codegen.kernels.cuda.local import Local, LocalDw, LocalDx
 from codegen.kernels.cuda.staged import staged
 from codegen.kernels.cuda.writer import Built
@@ -26,7 +27,7 @@ CONTRACTIONS = {
 """By the op that the region begins with."""
 
 FAMILIES: dict[str, Callable[[Graph, Cuda], Built | str]] = {
-    **{op: family(op, kernel) for op, kernel in CONTRACTIONS.items()},
+    **{op: family(op, kernel, tuple(FORMS)) for op, kernel in CONTRACTIONS.items()},
     "stages": staged,
 }
 """Each builds the kernel of a region, or says in words why it does not; the most specific first."""

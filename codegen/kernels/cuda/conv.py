@@ -4,7 +4,7 @@ from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, groups_of
 from codegen.kernels.cuda.correlation import Correlation, Met, Strip
-from codegen.kernels.cuda.stage import Run
+from codegen.kernels.cuda.operand import Run
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 
@@ -19,8 +19,8 @@ class Conv(Correlation):
         self.groups = groups_of(self.node)
 
     def runs(self) -> tuple[Run, Run]:
-        aligned = self.groups == 1 or self.rows % 4 == 0
-        return Run(flipped=False, width=4 if aligned else 1), Run(flipped=False, width=4)
+        begins = () if self.groups == 1 else (self.rows,)
+        return Run(flipped=False, width=self.form.width(*begins)), self.column_run()
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         row = strip.group * self.rows + row
@@ -37,7 +37,7 @@ class ConvDx(Correlation):
         self.groups = groups_of(self.node)
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=True, width=1 if self.maps % 4 else 4), Run(flipped=False, width=4)
+        return Run(flipped=True, width=self.form.width(self.maps)), self.column_run()
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         out = strip.group * self.maps + met.map

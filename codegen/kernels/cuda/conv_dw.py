@@ -8,9 +8,9 @@ from tvm import tirx
 
 from codegen.kernels.axis import Forward, axes, groups_of
 from codegen.kernels.cuda.correlation import Pair, inside
-from codegen.kernels.cuda.images import HALF, Images, ImageSums
-from codegen.kernels.cuda.product import Chunk, Place
-from codegen.kernels.cuda.stage import At, Element
+from codegen.kernels.cuda.images import Images, ImageSums
+from codegen.kernels.cuda.operand import At, Chunk, Element
+from codegen.kernels.cuda.product import Place
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -66,7 +66,7 @@ class ConvDw(TapRows[_Group]):
             -(-(group + 1) * self.maps // WARP) - group * self.maps // WARP
             for group in range(self.groups)
         )
-        return Size(self.groups, channels * height * width, blocks, self.most, HALF)
+        return Size(self.groups, channels * height * width, blocks, self.most, self.depth)
 
     def place(self, product: Expr, first: Expr, last: Expr) -> _Group:
         begin = product * self.maps

@@ -8,7 +8,7 @@ from tvm import tirx
 from codegen.kernels.attributes import integer
 from codegen.kernels.cuda.position import Position
 from codegen.kernels.cuda.writer import WARP, Register
-from codegen.kernels.writer import TIR_DTYPE, Lane, Rule
+from codegen.kernels.writer import HELD_DTYPE, Lane, Rule
 from codegen.loops import Expr
 from ir.graph import Node
 
@@ -28,7 +28,7 @@ def _moved(p: Position, node: Node, place: int, by: Expr) -> Lane:
 
 
 def _zero(p: Position, node: Node) -> Register:
-    dtype = TIR_DTYPE[node.type.dtype]
+    dtype = HELD_DTYPE[node.type.dtype]
     value = p.writer.register(dtype)
     value.set(tirx.const(0, dtype))
     return value

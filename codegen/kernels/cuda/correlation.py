@@ -13,16 +13,12 @@ from tvm import tirx
 
 from codegen.kernels.axis import Axis, Forward, Taps, axes
 from codegen.kernels.cuda.images import ImageColumns
-from codegen.kernels.cuda.product import Chunk
-from codegen.kernels.cuda.stage import Element, depth_of
+from codegen.kernels.cuda.operand import Chunk, Element
 from codegen.kernels.cuda.strip import Strips
 from codegen.kernels.cuda.tile import Size
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-FEW = 8
-"""Maps that would fill only a part of a chunk."""
 
 Pair = tuple[Expr, Expr]
 """Down and across."""
@@ -69,8 +65,9 @@ class Correlation(ImageColumns[Strip]):
         self.window = self.weights.type.shape[-2:]
         images = self.source.type.shape[2:]
         self.down, self.across = axes(self.axis, node, node.type.shape[2:], images, self.window)
-        self.few = self.maps < FEW and self.axis is Forward
-        self.depth = depth_of(self._taps * self.maps if self.few else self.maps)
+        # So few maps would fill only a part of a chunk.
+        self.few = self.maps < self.form.depth // 2 and self.axis is Forward
+        self.depth = self.form.depth_of(self._taps * self.maps if self.few else self.maps)
         # One weight serves all pixels of a product: those that have the same taps.
         apart = len(self.across.phases()) if self.shared else self.across.results
         self.strips = Strips(self.across, apart, self.w.blocks(node.type))

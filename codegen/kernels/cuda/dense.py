@@ -4,9 +4,8 @@ from functools import partial
 
 from tvm import tirx
 
-from codegen.kernels.cuda.images import HALF, ImageColumns, ImageSums
-from codegen.kernels.cuda.product import Chunk
-from codegen.kernels.cuda.stage import Element, Run, depth_of
+from codegen.kernels.cuda.images import ImageColumns, ImageSums
+from codegen.kernels.cuda.operand import Chunk, Element, Run
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -21,7 +20,7 @@ class _Features(ImageColumns[None]):
         super().__init__(region, target, node)
         self.operands()
         self.steps = self.source.type.shape[1]
-        self.depth = depth_of(self.steps)
+        self.depth = self.form.depth_of(self.steps)
 
     def operands(self) -> None:
         """Tell source and weights apart."""
@@ -64,7 +63,7 @@ class Dense(_Features):
         self.source, self.weights = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=False, width=4), Run(flipped=False, width=4)
+        return Run(flipped=False, width=self.form.width()), self.column_run()
 
     def weight(self, step: Expr, row: Expr) -> tuple[Expr, ...]:
         return tirx.truncdiv(row, WARP), step, tirx.truncmod(row, WARP)
@@ -77,8 +76,7 @@ class DenseDx(_Features):
         self.weights, self.source = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        width = 1 if self.steps % 4 else 4
-        return Run(flipped=True, width=width), Run(flipped=False, width=4)
+        return Run(flipped=True, width=self.form.width(self.steps)), self.column_run()
 
     def weight(self, step: Expr, row: Expr) -> tuple[Expr, ...]:
         return tirx.truncdiv(step, WARP), row, tirx.truncmod(step, WARP)
@@ -89,7 +87,7 @@ class DenseDw(ImageSums[None]):
 
     def size(self) -> Size:
         inputs, blocks = self.node.type.shape[1], self.w.blocks(self.node.type)
-        return Size(1, inputs, blocks, self.most, HALF)
+        return Size(1, inputs, blocks, self.most, self.depth)
 
     def place(self, product: Expr, first: Expr, last: Expr) -> None:
         return None

@@ -6,7 +6,7 @@ from codegen.kernels.cuda.rules import MAKERS, RULES, costly
 from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.grouping import Group, Grouping
 from codegen.kernels.memory import Home, Scratch
-from codegen.kernels.writer import TIR_DTYPE, Lane, Position, Rule
+from codegen.kernels.writer import HELD_DTYPE, Lane, Position, Rule
 from ir.graph import Node
 
 
@@ -75,4 +75,4 @@ class Groups:
         if self._is_result(node):
             return None
         shape = self.writer.layout.shape(node.type)
-        return self.writer.workspace(*shape, dtype=TIR_DTYPE[node.type.dtype])
+        return self.writer.workspace(*shape, dtype=HELD_DTYPE[node.type.dtype])

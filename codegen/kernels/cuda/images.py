@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.cuda.product import Column, Place, Product
-from codegen.kernels.cuda.stage import Element, Run
+from codegen.kernels.cuda.operand import Column, Element, Run
+from codegen.kernels.cuda.product import Place, Product
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-HALF = WARP // 2
-"""Images of a block that a chunk sums over."""
 
 
 class ImageColumns(Product[Place]):
@@ -19,6 +16,10 @@ class ImageColumns(Product[Place]):
     source: Node
     weights: Node
 
+    def column_run(self) -> Run:
+        """How images lie in memory."""
+        return Run(flipped=False, width=self.form.width())
+
     def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
         images = self.node.type.shape[0]
         return (block * WARP + self.w.lane < images,) if images % WARP else ()
@@ -26,7 +27,7 @@ class ImageColumns(Product[Place]):
 
 @dataclass(frozen=True)
 class Images:
-    """Half of a block of images, from lane `first` on, met at a position."""
+    """Some images of a block, from lane `first` on, met at a position."""
 
     block: Expr
     position: Expr
@@ -45,22 +46,27 @@ class ImageSums(Product[Place]):
         self.count = self.x.type.shape[0]
 
     def runs(self) -> tuple[Run, Run]:
-        run = Run(flipped=True, width=1 if self.count % 4 else 4)
+        run = Run(flipped=True, width=self.form.width(self.count))
         return run, run
+
+    @property
+    def depth(self) -> int:
+        """How many images a chunk sums over."""
+        return self.form.depth
 
     @property
     def most(self) -> int:
         """How many chunks there are."""
-        return self.w.blocks(self.x.type) * self.positions * (WARP // HALF)
+        return self.w.blocks(self.x.type) * self.positions * (WARP // self.depth)
 
     def chunks(self, place: Place) -> Expr:
         return self.most
 
     def images(self, number: Expr) -> Images:
         """What a chunk sums over."""
-        extents = self.w.blocks(self.x.type), self.positions, WARP // HALF
-        block, position, half = self.w.indices(number, extents)
-        return Images(block, position, half * HALF)
+        extents = self.w.blocks(self.x.type), self.positions, WARP // self.depth
+        block, position, number = self.w.indices(number, extents)
+        return Images(block, position, number * self.depth)
 
     def element(self, node: Node, images: Images, step: Expr, *index: Expr) -> Element:
         """Of x or dy in an image, by its index along axis 1 and so on."""

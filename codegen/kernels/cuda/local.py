@@ -5,9 +5,7 @@ from tvm import tirx
 from codegen.kernels.axis import Adjoint, Forward
 from codegen.kernels.cuda.conv_dw import TapRows
 from codegen.kernels.cuda.correlation import Correlation, Met, Pair, Strip
-from codegen.kernels.cuda.images import HALF
-from codegen.kernels.cuda.product import Chunk
-from codegen.kernels.cuda.stage import Run
+from codegen.kernels.cuda.operand import Chunk, Run
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -23,7 +21,7 @@ class Local(Correlation):
         self.source, self.weights = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=False, width=4), Run(flipped=False, width=4)
+        return Run(flipped=False, width=self.form.width()), self.column_run()
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         block, lane = tirx.truncdiv(row, WARP), tirx.truncmod(row, WARP)
@@ -40,7 +38,7 @@ class LocalDx(Correlation):
         self.weights, self.source = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=True, width=1 if self.maps % 4 else 4), Run(flipped=False, width=4)
+        return Run(flipped=True, width=self.form.width(self.maps)), self.column_run()
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         block, lane = tirx.truncdiv(met.map, WARP), tirx.truncmod(met.map, WARP)
@@ -54,7 +52,7 @@ class LocalDw(TapRows[Pair]):
     def size(self) -> Size:
         channels, height, width = self.taps
         products, blocks = self.down.results * self.across.results, self.w.blocks(self.node.type)
-        return Size(products, channels * height * width, blocks, self.most, HALF)
+        return Size(products, channels * height * width, blocks, self.most, self.depth)
 
     def place(self, product: Expr, first: Expr, last: Expr) -> Pair:
         y, x = self.w.indices(product, (self.down.results, self.across.results))

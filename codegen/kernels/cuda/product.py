@@ -1,20 +1,20 @@
-"""The engine of all contractions: tiles of rows x columns, summed in registers.
+"""What all contractions have in common: products of rows and columns, summed in tiles.
 
-Columns are lanes, so elements of the result's axis 0; rows are its other axes. Each thread sums
-some rows of its lane in some blocks of columns. Sums run in chunks through shared memory. Where
-there are too few tiles for the machine, sums are cut into parts, which a second launch adds up in
-their order.
+Columns are lanes, so elements of the result's axis 0; rows are its other axes. Sums run in chunks
+through shared memory, added up by threads (`simt`) or by tensor cores (`mma`). Where there are too
+few tiles for the machine, sums are cut into parts, which a second launch adds up in their order.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tvm import tirx
 
-from codegen.kernels.cuda.stage import At, Element, Run, Stage, when
-from codegen.kernels.cuda.sums import Sums
-from codegen.kernels.cuda.tile import Size, Tile, best_tile
+from codegen.kernels.cuda import simt
+from codegen.kernels.cuda.form import form_of
+from codegen.kernels.cuda.operand import At, Chunk, Element, Part, Run, when
+from codegen.kernels.cuda.tensor import mma, wgmma
+from codegen.kernels.cuda.tile import Size, Tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.math import f32
@@ -27,17 +27,8 @@ from ir.graph import Graph, Node
 Place = TypeVar("Place")
 """Where one of the products lies, such as its group and its pixel."""
 
-
-Column = Callable[[Expr, Expr, Expr], Element]
-"""The factor at a step of a chunk, for a block of columns and a lane in it."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some steps of a sum: the factors of rows and of columns."""
-
-    row: At
-    column: Column
+Engine = Any
+"""A way to add up products: its `best_tile` for a size, and its `Sums`."""
 
 
 class Product(Generic[Place]):
@@ -49,6 +40,8 @@ class Product(Generic[Place]):
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
         self.w = Writer(region, target)
         self.node, self._epilogue = node, Epilogue(self.w, node)
+        self.form = form_of(node)
+        self._target = target
 
     def size(self) -> Size:
         """How much there is to sum."""
@@ -82,9 +75,11 @@ class Product(Generic[Place]):
 
     def build(self) -> Built:
         """Write it all."""
-        width = min(run.width for run in self.runs())
-        size, w = replace(self.size(), width=width), self.w
-        tile = best_tile(size)
+        w, (rows, columns) = self.w, self.runs()
+        flipped, width = (rows.flipped, columns.flipped), min(rows.width, columns.width)
+        size = replace(self.size(), width=width, flipped=flipped, form=self.form)
+        self._engine = engine_of(size, self._target)
+        tile = self._engine.best_tile(size)
         if tile.parts == 1:
             self._sum(tile, None)
         else:
@@ -101,15 +96,15 @@ class Product(Generic[Place]):
             part, across, product, down = w.indices(number, extents)
             corner = _Corner(tile, down * tile.rows, across * tile.blocks)
             place = self.place(product, corner.block, corner.last)
-            sums = Sums(w, tile, warp)
-            self._run(sums, place, corner, part)
-            with sums.each() as (i, j):
-                row, block = corner.row + warp * tile.height + i, corner.block + j
+            sums = self._engine.Sums(w, tile, self.runs(), warp)
+            sums.add(self._part(place, corner, part))
+            with sums.each() as (row, block, value):
+                row, block = corner.row + row, corner.block + block
                 with when(w, (*corner.holds_row(row), *corner.holds_block(block))):
                     if parts:
-                        parts.store(w, sums.at(i, j)(w.lane), part, product, block, row, w.lane)
+                        parts.store(w, value(w.lane), part, product, block, row, w.lane)
                     else:
-                        self._finish(place, row, block, sums.at(i, j))
+                        self._finish(place, row, block, value)
 
     def _add(self, tile: Tile, parts: Scratch) -> None:
         """Sums of all parts."""
@@ -127,32 +122,23 @@ class Product(Generic[Place]):
         with when(self.w, self.lanes(place, block)):
             self._epilogue.write(self.result(place, row, block), total)
 
-    # ------------------------------------------------------------------------ one tile
+    def _part(self, place: Place, corner: "_Corner", number: Expr) -> Part:
+        """The chunks of one of a tile's parts."""
+        parts, total = corner.tile.parts, self.chunks(place)
+        begin = self.w.fixed(tirx.truncdiv(number * total, parts))
+        end = self.w.fixed(tirx.truncdiv((number + 1) * total, parts))
+        return Part(begin, end, lambda chunk: corner.factors(self.chunk(place, chunk)))
 
-    def _run(self, sums: Sums, place: Place, corner: "_Corner", part: Expr) -> None:
-        """Sum the chunks of a part, each while the next one is on its way."""
-        w, tile = self.w, corner.tile
-        row_run, column_run = self.runs()
-        rows = Stage(w, tile, tile.rows, row_run)
-        columns = Stage(w, tile, tile.columns, column_run)
-        total = self.chunks(place)
-        begin = w.fixed(tirx.truncdiv(part * total, tile.parts))
-        end = w.fixed(tirx.truncdiv((part + 1) * total, tile.parts))
-        # One buffer: the next chunk waits in registers. Two would save no barrier, as TVM puts one
-        # between reading an array and writing it, whatever the indices.
-        with w.serial(end - begin + 1) as i:
-            number = begin + i
-            with w.when(number < end):
-                chunk = self.chunk(place, number)
-                rows.load(sums.warp, lambda step, row: corner.row_of(chunk, step, row))
-                columns.load(sums.warp, lambda step, lane: corner.column_of(chunk, step, lane))
-            with w.when(i > 0):
-                sums.add(rows, columns)
-            w.barrier()
-            with w.when(number < end):
-                rows.put(sums.warp)
-                columns.put(sums.warp)
-            w.barrier()
+
+def engine_of(size: Size, target: Cuda) -> Engine:
+    """Threads for f32; groups of four warps where all architectures have them, else warps.
+
+    Of tf32, groups read only what lies along the sum.
+    """
+    if size.form.name == "f32":
+        return simt
+    in_groups = size.form.name == "bf16" or all(size.flipped)
+    return wgmma if in_groups and target.groups else mma
 
 
 @dataclass(frozen=True)
@@ -178,12 +164,15 @@ class _Corner:
         blocks = self.tile.size.blocks
         return (block < blocks,) if blocks % self.tile.blocks else ()
 
-    def row_of(self, chunk: Chunk, step: Expr, row: Expr) -> Element:
-        """The factor of a row of the tile."""
-        row = self.row + row
-        return chunk.row(step, row).when(*self.holds_row(row))
+    def factors(self, chunk: Chunk) -> tuple[At, At]:
+        """Of the tile's rows and of its columns."""
 
-    def column_of(self, chunk: Chunk, step: Expr, column: Expr) -> Element:
-        """The factor of a column of the tile."""
-        block = self.block + tirx.truncdiv(column, WARP)
-        return chunk.column(step, block, tirx.truncmod(column, WARP)).when(*self.holds_block(block))
+        def row(step: Expr, row: Expr) -> Element:
+            row = self.row + row
+            return chunk.row(step, row).when(*self.holds_row(row))
+
+        def column(step: Expr, column: Expr) -> Element:
+            block, lane = self.block + tirx.truncdiv(column, WARP), tirx.truncmod(column, WARP)
+            return chunk.column(step, block, lane).when(*self.holds_block(block))
+
+        return row, column

@@ -17,7 +17,6 @@ from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.grouping import Group
 from codegen.targets import Cuda
 from ir.graph import Graph
-from ir.type import DType
 
 _LOOPS = {*window.RULES, *spatial_norm.RULES, *spatial_norm.MAKERS}
 _AHEAD = 4  # neighbours whose operands a thread loads at once
@@ -26,8 +25,6 @@ _AHEAD = 4  # neighbours whose operands a thread loads at once
 def staged(region: Graph, target: Cuda) -> Built | str:
     """The kernel of a region, or why there is none."""
     for node in region.nodes:
-        if node.type.dtype is DType.BF16:
-            return "bf16 is not computed yet"
         if node.inputs and node.op not in RULES and node.op not in MAKERS:
             return f"{node.op} is no op of this family"
     w = Writer(region, target)

@@ -4,14 +4,13 @@ A chunk of `depth` steps of a sum, for all rows (or columns) of a tile, is loade
 before is summed.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tvm import tirx
 
-from codegen.kernels.cuda.tile import Tile
+from codegen.kernels.cuda.operand import At, Run, ramp, when
+from codegen.kernels.cuda.simt.tile import SimtTile
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.loops import Expr
 
@@ -19,38 +18,10 @@ FLIPPED = 16
 """Rows that half a warp reads where memory runs along the depth."""
 
 
-@dataclass(frozen=True)
-class Element:
-    """Where an element lies; unless all of `valid` holds, it is not read and counts as zero."""
-
-    array: Any
-    index: tuple[Expr, ...]
-    valid: tuple[Expr, ...] = ()
-
-    def when(self, *conditions: Expr) -> "Element":
-        """The same, subject to more conditions."""
-        return replace(self, valid=(*self.valid, *conditions))
-
-
-At = Callable[[Expr, Expr], Element]
-"""The element at a step of the chunk and a row (or column) of the tile."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """How an operand lies in memory: along the depth, or along rows (or columns).
-
-    `width` neighbours are read at once: 4 where they are aligned and all of them valid or none.
-    """
-
-    flipped: bool
-    width: int
-
-
 class Stage:
     """One operand's chunk in shared memory, as [step, row], and the next one in registers."""
 
-    def __init__(self, w: Writer, tile: Tile, extent: int, run: Run) -> None:
+    def __init__(self, w: Writer, tile: SimtTile, extent: int, run: Run) -> None:
         self._w, self._run = w, run
         self._extent, self._threads = extent, tile.threads
         # The pitch keeps stores of a flipped operand off each other's banks.
@@ -66,12 +37,11 @@ class Stage:
         w, width = self._w, self._run.width
         with self._each(warp) as (turn, step, row):
             element = at(step, row)
-            held = _run(turn * width, width)
+            held = ramp(turn * width, width)
             zero = tirx.const(0, "float32")
             w.store(self._held, tirx.Broadcast(zero, width) if width > 1 else zero, held)
-            *outer, inner = element.index
             with when(w, element.valid):
-                w.store(self._held, element.array[(*outer, _run(inner, width))], held)
+                w.store(self._held, element.run(width), held)
 
     def put(self, warp: Expr) -> None:
         """Store the thread's elements where all threads of the block see them."""
@@ -82,12 +52,12 @@ class Stage:
                     place = (step + i) * self._pitch + row
                     w.store(self._shared, self._held[turn * width + i], place)
             else:
-                held = self._held[_run(turn * width, width)]
-                w.store(self._shared, held, _run(step * self._pitch + row, width))
+                held = self._held[ramp(turn * width, width)]
+                w.store(self._shared, held, ramp(step * self._pitch + row, width))
 
     def read(self, step: Expr, row: Expr, width: int = 1) -> Expr:
         """Neighbours in shared memory."""
-        return self._shared[_run(step * self._pitch + row, width)]
+        return self._shared[ramp(step * self._pitch + row, width)]
 
     @contextmanager
     def _each(self, warp: Expr) -> Iterator[tuple[Expr, Expr, Expr]]:
@@ -109,18 +79,3 @@ class Stage:
         along = self._extent // FLIPPED
         step = tirx.truncdiv(number, along) * 2 + tirx.truncdiv(lane, FLIPPED)
         return step * width, tirx.truncmod(number, along) * FLIPPED + tirx.truncmod(lane, FLIPPED)
-
-
-def depth_of(steps: int) -> int:
-    """Steps of a chunk, for sums of so many: few of them wasted, and few barriers."""
-    return 8 if 0 < steps % 16 <= 8 else 16
-
-
-def _run(begin: Expr, width: int) -> Expr:
-    """The indices of neighbours."""
-    return tirx.Ramp(begin, 1, width) if width > 1 else begin
-
-
-def when(w: Writer, conditions: tuple[Expr, ...]) -> AbstractContextManager[None]:
-    """If all of these hold."""
-    return w.when(tirx.all(*conditions)) if conditions else nullcontext()

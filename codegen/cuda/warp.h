@@ -1,0 +1,196 @@
+// What kernels call for tensor cores, asynchronous copies and rounding, as PTX. A kernel's text
+// begins with those functions that it calls; emulator_warp.h has the same for the host.
+
+// The upper half of a float, rounded to nearest, ties to even. Done as one of a
+// pair: a number alone would take the slow way of other conversions.
+__device__ __forceinline__ unsigned short bf16_bits(float value) {
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(0.0f), "f"(value));
+  return (unsigned short)pair;
+}
+
+// Instructions for shared memory take its own addresses.
+__device__ __forceinline__ unsigned shared_address(const void *place) {
+  return (unsigned)__cvta_generic_to_shared(place);
+}
+
+// Begin a copy of 4 bytes to shared memory; not valid: of zeros, and nothing is read.
+__device__ __forceinline__ void copy_async_4(void *to, const void *from, int valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+               :
+               : "r"(shared_address(to)), "l"(from), "r"(valid ? 4 : 0)
+               : "memory");
+}
+
+// Begin a copy of 8 bytes to shared memory; not valid: of zeros, and nothing is read.
+__device__ __forceinline__ void copy_async_8(void *to, const void *from, int valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;"
+               :
+               : "r"(shared_address(to)), "l"(from), "r"(valid ? 8 : 0)
+               : "memory");
+}
+
+// Begin a copy of 16 bytes to shared memory, past the L1 cache; not valid: of zeros, and nothing is
+// read.
+__device__ __forceinline__ void copy_async_16(void *to, const void *from, int valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0)
+               : "memory");
+}
+
+// All copies of this thread since the last call become a group.
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Wait for this thread's groups but the latest, of which there are 0 to 3.
+__device__ __forceinline__ void wait_copies(int latest) {
+  switch (latest) {
+    case 0: asm volatile("cp.async.wait_group 0;" ::: "memory"); break;
+    case 1: asm volatile("cp.async.wait_group 1;" ::: "memory"); break;
+    case 2: asm volatile("cp.async.wait_group 2;" ::: "memory"); break;
+    default: asm volatile("cp.async.wait_group 3;" ::: "memory");
+  }
+}
+
+// Four matrices of 8 x 8 halves, or 8 x 4 words. The warp's lanes 8 m to 8 m + 7 name the rows of
+// matrix m, 16 bytes each; of each matrix a lane gets word lane % 4 of row lane / 4.
+__device__ __forceinline__ void load_matrices(uint4 *words, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words->x), "=r"(words->y), "=r"(words->z), "=r"(words->w)
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// Four matrices of 8 x 8 halves, transposed: of each a lane gets rows 2 (lane % 4) and the next, in
+// column lane / 4.
+__device__ __forceinline__ void load_matrices_transposed(uint4 *words, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words->x), "=r"(words->y), "=r"(words->z), "=r"(words->w)
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// Two matrices of 8 x 8 halves, or 8 x 4 words: lanes 0 to 15 name their rows, 16 bytes each; of
+// each a lane gets word lane % 4 of row lane / 4.
+__device__ __forceinline__ void load_matrix_pairs(uint2 *words, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(words->x), "=r"(words->y)
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// Two matrices of 8 x 8 halves, transposed: of each a lane gets rows 2 (lane % 4) and the next, in
+// column lane / 4.
+__device__ __forceinline__ void load_matrix_pairs_transposed(uint2 *words, const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(words->x), "=r"(words->y)
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// A float's bits rounded to tf32: to nearest, ties away from zero.
+__device__ __forceinline__ unsigned tf32_bits(unsigned bits) {
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(__uint_as_float(bits)));
+  return bits;
+}
+
+// Each of four floats rounded to tf32.
+__device__ __forceinline__ void round_tf32(uint4 *floats) {
+  floats->x = tf32_bits(floats->x);
+  floats->y = tf32_bits(floats->y);
+  floats->z = tf32_bits(floats->z);
+  floats->w = tf32_bits(floats->w);
+}
+
+// Each of two floats rounded to tf32.
+__device__ __forceinline__ void round_tf32_pair(uint2 *floats) {
+  floats->x = tf32_bits(floats->x);
+  floats->y = tf32_bits(floats->y);
+}
+
+// sums += a b: 16 x 8 floats, of 16 x 16 by 16 x 8 bf16 numbers. With g = lane / 4, t = lane % 4, a
+// lane holds sums (g, 2 t + 0..1), (g + 8, 2 t + 0..1); a (g, 2 t + 0..1), (g + 8, 2 t + 0..1),
+// (g, 2 t + 8..9), (g + 8, 2 t + 8..9); b (2 t + 0..1, g), (2 t + 8..9, g).
+__device__ __forceinline__ void multiply_bf16(float4 *sums, const uint4 *a, const uint2 *b) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums->x), "+f"(sums->y), "+f"(sums->z), "+f"(sums->w)
+      : "r"(a->x), "r"(a->y), "r"(a->z), "r"(a->w), "r"(b->x), "r"(b->y));
+}
+
+// sums += a b: 16 x 8 floats, of 16 x 8 by 8 x 8 tf32 numbers. With g = lane / 4, t = lane % 4, a
+// lane holds sums (g, 2 t + 0..1), (g + 8, 2 t + 0..1); a (g, t), (g + 8, t), (g, t + 4),
+// (g + 8, t + 4); b (t, g), (t + 4, g).
+__device__ __forceinline__ void multiply_tf32(float4 *sums, const uint4 *a, const uint2 *b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums->x), "+f"(sums->y), "+f"(sums->z), "+f"(sums->w)
+      : "r"(a->x), "r"(a->y), "r"(a->z), "r"(a->w), "r"(b->x), "r"(b->y));
+}
+
+// Wait for all lanes of the warp; they then see what the others wrote.
+__device__ __forceinline__ void wait_warp() {
+  __syncwarp();
+}
+
+// Store a word.
+__device__ __forceinline__ void put_word(void *to, unsigned word) {
+  *(unsigned *)to = word;
+}
+
+// Store two floats at once.
+__device__ __forceinline__ void put_pair(void *to, float first, float second) {
+  *(float2 *)to = make_float2(first, second);
+}
+
+// What this thread has copied to shared memory can be seen by products of four warps.
+__device__ __forceinline__ void show_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// What four warps multiply lies where they agreed that it does: at a place in shared memory, in
+// lines of 64 or 32 bytes (mode 2 or 3) with swizzled units of 16. `lead` and `stride` are bytes
+// from one pattern of eight lines to the next: along the other way, and along lines.
+__device__ __forceinline__ unsigned long long matrix_descriptor(const void *place, int lead,
+                                                                int stride, int mode) {
+  const unsigned long long at = shared_address(place) >> 4;
+  return at | (unsigned long long)(lead >> 4) << 16 | (unsigned long long)(stride >> 4) << 32 |
+         (unsigned long long)mode << 62;
+}
+
+// Products of four warps may begin: their sums lie in registers.
+__device__ __forceinline__ void begin_products() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+// All products since the last call become a group.
+__device__ __forceinline__ void commit_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+// Wait for the groups of products but the latest, of which there are 0 or 1.
+__device__ __forceinline__ void wait_products(int latest) {
+  if (latest)
+    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+  else
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+// Round floats in shared memory to tf32: one, two or four of them.
+__device__ __forceinline__ void round_copied_1(void *floats) {
+  *(unsigned *)floats = tf32_bits(*(unsigned *)floats);
+}
+
+__device__ __forceinline__ void round_copied_2(void *floats) {
+  uint2 words = *(uint2 *)floats;
+  round_tf32_pair(&words);
+  *(uint2 *)floats = words;
+}
+
+__device__ __forceinline__ void round_copied_4(void *floats) {
+  uint4 words = *(uint4 *)floats;
+  round_tf32(&words);
+  *(uint4 *)floats = words;
+}
