@@ -33,20 +33,19 @@ def built(
 
 
 def finished(module: str, *arguments: str, cwd: Path, given: str = "") -> Finished:
-    """Run `python -m MODULE` in a folder, with kernels cached for this session; it must succeed."""
+    """Run `python -m MODULE` in a folder; it must succeed. Kernels are kept for all such runs."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         input=given,
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TANDEM_CACHE": str(_cache())},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TANDEM_CACHE": os.environ["TANDEM_TEST_KERNELS"],
+        },
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return Finished(done.returncode, done.stdout, done.stderr)
-
-
-@lru_cache
-def _cache() -> Path:
-    return new_folder()

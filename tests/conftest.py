@@ -1,3 +1,8 @@
+import atexit
+import os
+import shutil
+import tempfile
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +17,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _share_kernels()
     settings.register_profile(
         "sample",
         derandomize=True,
@@ -33,3 +40,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def _share_kernels() -> None:
+    """A folder for what the processes of this run compile by commands (`tests/built.py`)."""
+    folder = tempfile.mkdtemp(prefix="kernels-")
+    os.environ["TANDEM_TEST_KERNELS"] = folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
