@@ -54,13 +54,20 @@ def _compile_missing(
         _progress(len(regions)) as advance,
         ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool,
     ):
-        futures = {pool.submit(compile_one, text, target): key for key, text in regions.items()}
+        ordered = sorted(regions, key=lambda key: -_rank(regions[key]))
+        futures = {pool.submit(compile_one, regions[key], target): key for key in ordered}
         try:
             for future in as_completed(futures):
                 yield futures[future], _result(future)
                 advance()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _rank(region: str) -> int:
+    """The most axes of its values. Kernels of images take longest to compile, and a long one that
+    comes last has all other processes wait."""
+    return max(node.type.rank for node in parse(region).nodes)
 
 
 def _result(future: "Future[Compiled]") -> Compiled:
