@@ -98,7 +98,7 @@ def draw_rounded(op: str, rng: Random) -> Case:
 
 
 @pytest.mark.parametrize("op", ROUNDED)
-@cases(full=12, sample=2)
+@cases(full=12, sample=1)
 @given(seed=SEEDS, batch=st.sampled_from(BATCHES))
 def test_ops(op: str, seed: int, batch: int) -> None:
     case = draw_rounded(op, Random(seed))
@@ -123,7 +123,7 @@ def test_nan_and_infinity_are_not_hidden(op: str) -> None:
     assert np.array_equal(np.isinf(found), np.isinf(expected))
 
 
-@cases(full=20, sample=4)
+@cases(full=20, sample=2)
 @given(seed=SEEDS, batch=st.sampled_from((1, 33)))
 def test_casts_round_to_even(seed: int, batch: int) -> None:
     """Halfway between two numbers, beside it, and from integers."""
@@ -182,7 +182,7 @@ def test_sums_are_float32(seed: int, batch: int, rank: int) -> None:
 # ---------------------------------------------------------------------------- regions
 
 
-@cases(full=50, sample=4)
+@cases(full=50, sample=2)
 @given(graph=networks(), seed=SEEDS, devices=st.sampled_from((1, 2)))
 def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
     rng = Random(seed)
@@ -191,7 +191,7 @@ def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
         check(region, random_values(region, rng))
 
 
-@cases(full=80, sample=8)
+@cases(full=80, sample=4)
 @given(seed=SEEDS)
 def test_any_program_is_a_region(seed: int) -> None:
     rng = Random(seed)
@@ -200,7 +200,7 @@ def test_any_program_is_a_region(seed: int) -> None:
     check(graph, random_values(graph, rng))
 
 
-@cases(full=40, sample=6)
+@cases(full=40, sample=3)
 @given(seed=SEEDS, batch=st.sampled_from((1, 3, 32, 33)))
 def test_norms_and_pools(seed: int, batch: int) -> None:
     rng = Random(seed)
@@ -220,7 +220,7 @@ def _in_bf16(graph: Graph) -> Graph:
     return rebuilt(graph, list(new.values()), new)
 
 
-@cases(full=25, sample=4)
+@cases(full=25, sample=2)
 @given(seed=SEEDS, length=st.integers(2, 9))
 def test_every_node_of_a_chain_is_rounded(seed: int, length: int) -> None:
     """Which shows after a few that are not, although registers could hold more."""
@@ -237,7 +237,7 @@ def test_every_node_of_a_chain_is_rounded(seed: int, length: int) -> None:
 # ---------------------------------------------------------------------------- memory
 
 
-@cases(full=25, sample=4)
+@cases(full=25, sample=2)
 @given(seed=SEEDS)
 def test_pointwise_kernels_work_in_place(seed: int) -> None:
     rng = Random(seed)
