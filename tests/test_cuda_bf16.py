@@ -19,7 +19,7 @@ from ir.command import Error
 from ir.eval import in_type, run_graph
 from ir.graph import Graph, Node, Pair, rebuilt
 from ir.op import Array, Fusion
-from ir.ops import TABLE, apply, reapply, row_of
+from ir.ops import TABLE, apply, reapply
 from ir.type import DType, TensorType
 from tests.closeness import assert_close
 from tests.counts import cases
@@ -28,7 +28,7 @@ from tests.kernels import EMULATED, Kernel, as_region, with_batch
 from tests.op_cases import CASES, Case, Draw
 from tests.operands import random_values
 from tests.region_cases import draw_region
-from tests.test_cuda_kernels import BATCHES
+from tests.test_cuda_kernels import BATCHES, check_in_place
 from tests.test_kernels import BOUND, EXACT, OPS, in_float32, norm_and_pool, regions_of
 
 pytestmark = pytest.mark.skipif(not emulator.available(), reason="no C++ compiler to run CUDA C")
@@ -242,16 +242,7 @@ def test_every_node_of_a_chain_is_rounded(seed: int, length: int) -> None:
 def test_pointwise_kernels_work_in_place(seed: int) -> None:
     rng = Random(seed)
     pointwise = [op for op in ROUNDED if TABLE[op].fusion is Fusion.POINTWISE and op != "cast"]
-    case = draw_rounded(rng.choice(pointwise), rng)
-    alias = row_of(case.node).alias
-    assert isinstance(alias, tuple)
-    operand = case.node.inputs[row_of(case.node).operands.index(rng.choice(alias))]
-    assume(operand.type.bytes == case.node.type.bytes)
-    kernel, feeds = Kernel(case.graph, EMULATED), in_float32(case)
-    leaf = dict(zip((x.name for x in case.node.inputs), kernel.region.arguments, strict=False))
-    apart = kernel.run(feeds)[case.node.name]
-    together = kernel.run(feeds, in_place=leaf[operand.name])[case.node.name]
-    assert apart.tobytes() == together.tobytes()
+    check_in_place(draw_rounded(rng.choice(pointwise), rng), rng)
 
 
 @pytest.mark.parametrize("shape", [(33, 3, 5, 5), (64, 7), (32,), ()])

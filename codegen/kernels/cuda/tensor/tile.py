@@ -3,12 +3,14 @@
 Costs are estimates, as in `cuda/tile.py`.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from itertools import product
+from typing import ClassVar, Protocol, TypeVar
 
 from codegen.kernels.cuda.form import Form
-from codegen.kernels.cuda.tile import LANES, MEMORY, REGISTERS, Tile
+from codegen.kernels.cuda.tile import LANES, MEMORY, REGISTERS, Size, Tile
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 
@@ -117,3 +119,18 @@ class TensorTile(Tile):
             form.bytes * border / MEMORY,
         )
         return max(clocks), max(clocks) + WAITED
+
+
+AnyTile = TypeVar("AnyTile", bound=TensorTile)
+Pairs = Iterable[tuple[int, int]]
+
+
+def tiles(
+    make: type[AnyTile], size: Size, warps: int, grids: Pairs, shapes: Pairs
+) -> Iterator[AnyTile]:
+    """All that are worth a thought: grids (down, side) of so many warps each, which have shapes
+    (height, width). None is more than one of these larger than what there is to sum."""
+    for (down, side), (height, width) in product(grids, shapes):
+        rows, blocks = down * height, side * width
+        if rows < size.rows + height and blocks < size.blocks + width:
+            yield make(size, 1, warps * down * side, rows, blocks, height, width)

@@ -1,12 +1,11 @@
 """How the warps of a block share a tile: each has some rows of some columns."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 from codegen.kernels.cuda.form import Form
 from codegen.kernels.cuda.tensor.mma.lines import Padded
-from codegen.kernels.cuda.tensor.tile import TensorTile
+from codegen.kernels.cuda.tensor.tile import TensorTile, tiles
 from codegen.kernels.cuda.tile import Size, cheapest
 from codegen.kernels.cuda.writer import WARP
 
@@ -42,12 +41,4 @@ class MmaTile(TensorTile):
 
 def best_tile(size: Size) -> MmaTile:
     """The cheapest."""
-    return cheapest(tiles(size))
-
-
-def tiles(size: Size) -> Iterator[MmaTile]:
-    """All that are worth a thought: none is more than a warp larger than what there is to sum."""
-    for (down, side), height, width in product(GRIDS, HEIGHTS, WIDTHS):
-        rows, blocks = down * height, side * width
-        if rows < size.rows + height and blocks < size.blocks + width:
-            yield MmaTile(size, 1, down * side, rows, blocks, height, width)
+    return cheapest(tiles(MmaTile, size, 1, GRIDS, product(HEIGHTS, WIDTHS)))

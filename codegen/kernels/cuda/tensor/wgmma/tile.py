@@ -1,11 +1,10 @@
 """How groups of four warps share a tile: each has some rows of some columns."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 from codegen.kernels.cuda.form import Form
-from codegen.kernels.cuda.tensor.tile import TensorTile
+from codegen.kernels.cuda.tensor.tile import TensorTile, tiles
 from codegen.kernels.cuda.tensor.wgmma.lines import Swizzled
 from codegen.kernels.cuda.tile import Size, cheapest
 from codegen.kernels.cuda.writer import WARP
@@ -45,12 +44,4 @@ class GroupTile(TensorTile):
 
 def best_tile(size: Size) -> GroupTile:
     """The cheapest."""
-    return cheapest(tiles(size))
-
-
-def tiles(size: Size) -> Iterator[GroupTile]:
-    """All that are worth a thought: none is more than a group larger than what there is to sum."""
-    for (down, side), height, width in product(GRIDS, HEIGHTS, WIDTHS):
-        rows, blocks = down * height, side * width
-        if rows < size.rows + height and blocks < size.blocks + width:
-            yield GroupTile(size, 1, GROUP * down * side, rows, blocks, height, width)
+    return cheapest(tiles(GroupTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS)))
