@@ -15,7 +15,7 @@ from benchmarks import gpu_products
 from benchmarks.gpu_noise import fill
 from codegen.cuda import toolchain
 from codegen.folder import publish
-from ir.plan import Argument, Binary, Cubins, Kernel, Launch, Work, folder, read
+from ir.plan import Argument, Cubin, Cubins, Kernel, Launch, Work, folder, read
 from runtime.devices import open_executor
 from tests.gpu.single import only, single, timed
 
@@ -66,6 +66,9 @@ extern "C" __global__ void __launch_bounds__({THREADS}) copy(const float4* from,
 PRODUCTS, SPREAD = 4096, 16 * 132
 """Rounds; blocks, which are as many for each processor of an H200."""
 
+Binaries = dict[str, tuple[str, str]]
+"""By architecture: the file and its hash."""
+
 
 @dataclass(frozen=True)
 class Ceilings:
@@ -95,7 +98,7 @@ def build(path: Path, target: "Target") -> None:
     """Write the plan. Raises Error without a compiler."""
     files: dict[str, bytes] = {}
 
-    def binaries(name: str, source: Callable[[str], str]) -> dict[str, Binary]:
+    def binaries(name: str, source: Callable[[str], str]) -> Binaries:
         """Of each architecture; adds them to the plan's files."""
         return {arch: _binary(name, source(arch), arch, files) for arch in arches}
 
@@ -108,20 +111,20 @@ def build(path: Path, target: "Target") -> None:
     publish(only(PLAN, target, kernels), path, files)
 
 
-def _binary(name: str, source: str, arch: str, files: dict[str, bytes]) -> Binary:
+def _binary(name: str, source: str, arch: str, files: dict[str, bytes]) -> tuple[str, str]:
     file = f"lib/{name}.{arch}.cubin"
     files[file] = toolchain.find().compile(source, arch).cubin
-    return Binary(file, hashlib.sha256(files[file]).hexdigest())
+    return file, hashlib.sha256(files[file]).hexdigest()
 
 
-def _fma(binaries: dict[str, Binary]) -> Kernel:
+def _fma(binaries: Binaries) -> Kernel:
     results = BLOCKS * THREADS
     launch = _launch("multiply_add", BLOCKS, (0,))
     written = Argument(4 * results, "write", "f32")
     return _kernel(binaries, launch, (written,), 2 * SUMS * ROUNDS * results)
 
 
-def _products(form: str, binaries: dict[str, Binary]) -> Kernel:
+def _products(form: str, binaries: Binaries) -> Kernel:
     launch = _launch("multiply_all", SPREAD, (0, 1), dynamic=gpu_products.OPERANDS)
     operands = Argument(gpu_products.OPERANDS, "read", "bf16" if form == "bf16" else "f32")
     sums = Argument(16 * SPREAD * gpu_products.THREADS, "write", "f32")
@@ -129,17 +132,17 @@ def _products(form: str, binaries: dict[str, Binary]) -> Kernel:
     return _kernel(binaries, launch, (operands, sums), flops)
 
 
-def _copy(binaries: dict[str, Binary]) -> Kernel:
+def _copy(binaries: Binaries) -> Kernel:
     launch = _launch(MEMORY, COPIED // (16 * THREADS * EACH), (0, 1))
     both = (Argument(COPIED, "read", "f32"), Argument(COPIED, "write", "f32"))
     return _kernel(binaries, launch, both, 0)
 
 
 def _kernel(
-    binaries: dict[str, Binary], launch: Launch, arguments: tuple[Argument, ...], flops: int
+    binaries: Binaries, launch: Launch, arguments: tuple[Argument, ...], flops: int
 ) -> Kernel:
     return Kernel(
-        code=Cubins(binaries, (launch,), scratch=0),
+        code=Cubins({arch: Cubin(*file, (launch,), 0) for arch, file in binaries.items()}),
         arguments=arguments,
         flops=flops,
         moved=sum(each.bytes for each in arguments),

@@ -7,7 +7,7 @@ whole, so that several builds may share it; an entry that is damaged counts as m
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -16,19 +16,26 @@ from ir.command import Error
 from ir.plan import Launch, Record, Work, write_whole
 
 
+class Variant(Record, frozen=True):
+    """What a plan says of a binary for one architecture."""
+
+    launches: tuple[Launch, ...]
+    scratch: int
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A kernel as files by their suffixes.
 
-    For a CPU `.so`, which exports `kernel`; for GPUs a binary for each architecture, such as
-    `.sm_80.cubin`, and the source `.cu`. The rest is as in a plan;
-    `work` only where it can be counted.
+    For a CPU `.so`, which exports `kernel`; for GPUs a binary and its source for each architecture,
+    such as `.sm_80.cubin` and `.sm_80.cu`, and its `variants`. The rest is as in a plan; `work`
+    only where it can be counted.
     """
 
     files: Mapping[str, bytes]
-    scratch: int
+    scratch: int = 0
     per_thread: int = 0
-    launches: tuple[Launch, ...] = ()
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     work: Work | None = None
 
     @property
@@ -43,7 +50,7 @@ class _Facts(Record, frozen=True):
     sha256: dict[str, str]
     scratch: int
     per_thread: int
-    launches: tuple[Launch, ...]
+    variants: dict[str, Variant]
     work: Work | None
 
 
@@ -69,14 +76,13 @@ class Cache:
             files = {suffix: self._path(key, suffix).read_bytes() for suffix in facts.sha256}
         except (OSError, ValueError, msgspec.DecodeError):
             return None
-        found = Compiled(files, facts.scratch, facts.per_thread, facts.launches, facts.work)
+        found = Compiled(files, facts.scratch, facts.per_thread, facts.variants, facts.work)
         return found if files and found.sha256 == facts.sha256 else None
 
     def put(self, key: str, kernel: Compiled) -> None:
         """Keep a kernel. Raises Error when it cannot be written."""
-        facts = _Facts(
-            kernel.sha256, kernel.scratch, kernel.per_thread, kernel.launches, kernel.work
-        )
+        variants = dict(kernel.variants)
+        facts = _Facts(kernel.sha256, kernel.scratch, kernel.per_thread, variants, kernel.work)
         try:
             for suffix, content in kernel.files.items():
                 write_whole(self._path(key, suffix), [content])

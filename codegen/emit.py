@@ -66,19 +66,21 @@ def kernel(region: Region, key: str, compiled: Compiled, target: "Target") -> pl
 
 def file_name(key: str, suffix: str) -> str:
     """Where a file of a kernel lies in the plan's folder: what is loaded in lib/."""
-    return f"{'kernels' if suffix == '.cu' else 'lib'}/{key}{suffix}"
+    return f"{'kernels' if suffix.endswith('.cu') else 'lib'}/{key}{suffix}"
 
 
 def _code(key: str, compiled: Compiled) -> plan.Library | plan.Cubins:
-    binaries = {
-        suffix: plan.Binary(file_name(key, suffix), sha256)
-        for suffix, sha256 in compiled.sha256.items()
-    }
-    if library := binaries.get(".so"):
-        sizes = compiled.scratch, compiled.per_thread
-        return plan.Library(library.file, library.sha256, "kernel", *sizes)
-    cubins = {s.split(".")[1]: each for s, each in binaries.items() if s.endswith(".cubin")}
-    return plan.Cubins(cubins, compiled.launches, compiled.scratch)
+    def lies(suffix: str) -> tuple[str, str]:
+        return file_name(key, suffix), compiled.sha256[suffix]
+
+    if ".so" in compiled.files:
+        return plan.Library(*lies(".so"), "kernel", compiled.scratch, compiled.per_thread)
+    return plan.Cubins(
+        {
+            arch: plan.Cubin(*lies(f".{arch}.cubin"), variant.launches, variant.scratch)
+            for arch, variant in compiled.variants.items()
+        }
+    )
 
 
 def _pointers(region: Graph) -> Iterable[Node]:

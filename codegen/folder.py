@@ -14,7 +14,7 @@ from ir.command import Error
 from ir.plan import Plan, encode, folder, write_whole
 
 _OURS = re.compile(
-    r"[a-z0-9_-]+-[0-9a-f]{24}\.(so|sm_\d+[af]?\.cubin|cu|ir)"
+    r"[a-z0-9_-]+-[0-9a-f]{24}\.(so|ir|(sm_\d+[af]?\.)?(cubin|cu))"
     r"|libtvm_runtime\.so|(train|evaluate|accumulate|apply)\.ir"
 )
 

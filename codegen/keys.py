@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -30,6 +31,7 @@ SOURCES = (
     "ir/ops",
 )
 """What decides the code of a kernel beside its region."""
+SUFFIXES = (".py", ".h")
 MOST_OPS = 64
 
 
@@ -45,12 +47,19 @@ def key_of(region: Graph, target: "Target") -> str:
 def versions() -> dict[str, str]:
     """The versions that a compiled kernel depends on; `kernels` is a digest of their sources."""
     digest = hashlib.sha256()
-    for source in SOURCES:
-        path = ROOT / source
-        for file in sorted(path.glob("**/*.py")) if path.is_dir() else [path]:
-            digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
+    for file in _sources():
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
     return {
         "kernels": digest.hexdigest()[:16],
         "tvm": version("apache-tvm"),
         "tvm_ffi": version("apache-tvm-ffi"),
     }
+
+
+def _sources() -> Iterator[Path]:
+    for source in SOURCES:
+        path = ROOT / source
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+        else:
+            yield path

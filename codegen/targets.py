@@ -132,13 +132,16 @@ class Cuda(Target):
     arches: tuple[str, ...]
     compiler: str
 
+    def only(self, arch: str) -> "Cuda":
+        """One of the architectures: each has code of its own."""
+        return replace(self, arches=(arch,))
+
     @property
     def groups(self) -> bool:
         """Whether four warps can multiply together: `wgmma`, which only sm_90a has."""
         return all(arch == "sm_90a" for arch in self.arches)
 
     def tvm(self) -> Any:
-        # The source is the same for all of them.
         return tvm.target.Target({"kind": "cuda", "arch": self.arches[0], "host": {"kind": "llvm"}})
 
     def facts(self) -> dict[str, str]:

@@ -119,10 +119,12 @@ def main() -> None:
 
 def _executor(plan: Plan, path: Path, options: argparse.Namespace) -> Executor:
     if not options.emulate:
+        if options.arch:
+            raise Error("--arch: says what to emulate, expected --emulate beside it")
         return open_executor(plan, folder(path), threads=options.threads)
     if kind(plan) != "cuda":
         raise Error(f"{path}: --emulate is for plans for GPUs, this one is for {kind(plan)}")
-    return EmulatedExecutor(plan, folder(path))
+    return EmulatedExecutor(plan, folder(path), arch=options.arch)
 
 
 def _graph(plan: Plan, path: Path, name: str) -> Graph:
@@ -164,6 +166,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=_count, default=0, help="of the random values (default 0)")
     parser.add_argument("--threads", type=_count, metavar="N", help="of CPUs (default: all cores)")
     parser.add_argument("--emulate", action="store_true", help="run a GPU's kernels on the host")
+    help = "whose kernels to emulate (default: the last one that the plan was built for)"
+    parser.add_argument("--arch", metavar="ARCH", default="", help=help)
     return parser.parse_args()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ir.op import Array
-from ir.plan import Binary, Cubins, Kernel, Launch, Plan
+from ir.plan import Cubin, Cubins, Kernel, Launch, Plan
 from runtime.binding import bind
 from runtime.cuda.driver import Extents, Gpu
 from runtime.cuda.executor import CudaExecutor
@@ -77,9 +77,9 @@ def _launchable(name: str, symbol: str) -> Launchable:
     kinds = [*((count, dtype) for count, dtype, _ in operands), (SCRATCH // 4, "float32")]
     taken = [kinds[place] for place in _places(symbol, len(operands))]
 
-    def launch(grid: Extents, block: Extents, pointers: Sequence[int], *, shared: int) -> None:
+    def launch(grid: Extents, block: Extents, given: Sequence[int], *, shared: int) -> None:
         assert shared == SHARED
-        arrays = [_at(p, *kind) for p, kind in zip(pointers, taken, strict=True)]
+        arrays = [_at(p, *kind) for p, kind in zip(given, taken, strict=True)]
         FUNCTIONS[name][symbol](*arrays)
 
     return launch
@@ -125,9 +125,12 @@ def _kernel(name: str, tiny: Tiny, record: Kernel) -> Kernel:
         for symbol in FUNCTIONS[name]
     )
     files = {arch: f"lib/{name}.{arch}.cubin" for arch in ARCHES}
-    binaries = {arch: Binary(file, sha256(folder() / file)) for arch, file in files.items()}
     scratch = SCRATCH if name == "add" else 0
-    return replace(record, code=Cubins(files=binaries, launches=launches, scratch=scratch))
+    cubins = {
+        arch: Cubin(file, sha256(folder() / file), launches, scratch)
+        for arch, file in files.items()
+    }
+    return replace(record, code=Cubins(cubins))
 
 
 def on_gpus(plan: Plan, binding: str = ONE_EACH) -> Plan:

@@ -15,6 +15,7 @@ os.environ.setdefault("TVM_NUM_THREADS", "4")
 import tvm
 
 from codegen.cuda import cubins, emulator
+from codegen.cuda.emulated import given
 from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built as CpuBuilt
 from codegen.region import Region, extract
@@ -66,14 +67,16 @@ def run_built(built: Any, region: Region, target: Target) -> Code:
 
 
 def _emulated(built: Any, region: Region, target: Cuda) -> Code:
-    made = cubins.generated(built.function, region.graph, target)
+    made = cubins.generated(built, region.graph, target)
     module = emulator.compile(made.text)
 
     def run(threads: int, scratch: Array, at: Sequence[Array], order: Any = "forward") -> None:
         for launch in made.launches:
             # The scratch comes last, as place -1.
-            pointers = [_pointer((*at, scratch)[place]) for place in launch.arguments]
-            module[launch.symbol](launch.grid, launch.block, pointers, order, launch.dynamic)
+            arrays = *at, scratch
+            pointers, items = [_pointer(a) for a in arrays], [a.itemsize for a in arrays]
+            taken = [given(argument, pointers, items) for argument in launch.arguments]
+            module[launch.symbol](launch.grid, launch.block, taken, order, launch.dynamic)
 
     return run
 

@@ -23,7 +23,7 @@ from ir.plan import (
     DTYPES,
     VERSION,
     Argument,
-    Binary,
+    Cubin,
     Cubins,
     Device,
     Feed,
@@ -354,8 +354,9 @@ def _cubins(name: str, kernel: Kernel, scratch: int) -> Cubins:
         registers=16,
     )
     sha256 = hashlib.sha256(cubin(name)).hexdigest()
-    files = {arch: Binary(file=f"lib/{name}.{arch}.cubin", sha256=sha256) for arch in ARCHES}
-    return Cubins(files=files, launches=(launch,), scratch=scratch)
+    return Cubins(
+        {arch: Cubin(f"lib/{name}.{arch}.cubin", sha256, (launch,), scratch) for arch in ARCHES}
+    )
 
 
 def cubin(symbol: str) -> bytes:

@@ -9,21 +9,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from codegen.cuda import emulator
 from ir.command import Error
+from ir.plan import DTYPES, ITEM_BYTES, TensorMap
 from runtime.cuda.driver import Driver, Event, Extents, Function, Gpu, Graph, Stream
 from runtime.fit import DoesNotFit
 from runtime.memory import Bytes
 
 
 class Launchable(Protocol):
-    """One launch: grid, block, addresses, bytes of shared memory that it asks for."""
+    """One launch: grid, block, addresses and maps, bytes of shared memory that it asks for."""
 
     def __call__(
-        self, grid: Extents, block: Extents, pointers: Sequence[int], *, shared: int
+        self, grid: Extents, block: Extents, given: Sequence[Any], *, shared: int
     ) -> object: ...
 
 
@@ -177,6 +179,10 @@ class SimulatedDriver(Driver):
             missing = "CUDA_ERROR_NOT_FOUND: named symbol not found"
             raise Error(f"cuModuleGetFunction: {missing}") from None
 
+    def tensor_map(self, gpu: int, map: TensorMap, dtype: DTYPES, address: int) -> Any:
+        self._bytes(gpu, address, 1, strict=True)
+        return emulator.tensor_map(map, ITEM_BYTES[dtype], address)
+
     def permit(self, function: Function, shared: int) -> None:
         self._permitted[function] = shared
 
@@ -185,16 +191,16 @@ class SimulatedDriver(Driver):
         function: Function,
         grid: Extents,
         block: Extents,
-        pointers: Sequence[int],
+        arguments: Sequence[Any],
         stream: Stream,
         *,
         shared: int = 0,
     ) -> None:
         assert function.gpu == stream.gpu, "loaded on another GPU"
         assert shared <= self._permitted.get(function, 0), "more shared memory than is permitted"
-        for pointer in pointers:
+        for pointer in filter(lambda each: isinstance(each, int), arguments):
             self._bytes(stream.gpu, pointer, 1, strict=True)
-        given = list(pointers)
+        given = list(arguments)
         self._give(stream, lambda: function.handle(grid, block, given, shared=shared))
 
     # ----------------------------------------------------------------- streams, events

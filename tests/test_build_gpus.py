@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from codegen import build, devices
 from codegen.assemble import Options, assemble
-from codegen.cache import Cache, Compiled
+from codegen.cache import Cache, Compiled, Variant
 from codegen.compile import compile_one
 from codegen.cuda import toolchain
 from codegen.cuda.compiler import Compiler
@@ -21,7 +21,7 @@ from codegen.plandiff import differences
 from codegen.targets import Cuda
 from ir import plan as plans
 from ir.command import Error
-from ir.plan import Cubins, Launch, Plan
+from ir.plan import Cubin, Cubins, Launch, Plan
 from ir.plan.prediction import Prediction
 from ir.text import parse
 from runtime.cuda.driver import Gpu
@@ -148,7 +148,7 @@ def test_binaries_are_for_the_architectures_named_or_here(
     plan = run("--devices", "cuda:0", *arguments)
     for kernel in plan.kernels.values():
         assert isinstance(kernel.code, Cubins)
-        assert set(kernel.code.files) == set(arches)
+        assert set(kernel.code.binaries) == set(arches)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,8 @@ def test_every_file_of_a_plan_is_there_and_no_other(run: Run, tmp_path: Path) ->
         }
         assert found == named
         kernels = {path.name for path in (tmp_path / "plan" / "kernels").iterdir()}
-        suffixes = [".ir", ".cu"] if plan.binding[0].startswith("cuda") else [".ir"]
+        arches = plan.target["arch"].split(",") if plan.binding[0].startswith("cuda") else []
+        suffixes = [".ir", *(f".{arch}.cu" for arch in arches)]
         assert kernels == {f"{key}{suffix}" for key in plan.kernels for suffix in suffixes}
 
 
@@ -202,7 +203,7 @@ def files_of(plan: Plan) -> dict[str, str]:
     named = {}
     for kernel in plan.kernels.values():
         code = kernel.code
-        for file in code.files.values() if isinstance(code, Cubins) else [code]:
+        for file in code.binaries.values() if isinstance(code, Cubins) else [code]:
             named[file.file] = file.sha256
     return named
 
@@ -233,14 +234,17 @@ launches = st.lists(
         registers=small,
     )
 ).map(tuple)
-suffixes = st.sampled_from([".so", ".cu", ".sm_80.cubin", ".sm_90a.cubin"])
+suffixes = st.sampled_from([".so", ".sm_90a.cu", ".sm_80.cubin", ".sm_90a.cubin"])
+variants = st.dictionaries(
+    st.sampled_from(["sm_80", "sm_90a"]), st.builds(Variant, launches, small)
+)
 works = st.one_of(st.none(), st.builds(plans.Work, *[small] * len(plans.Work.__struct_fields__)))
 kernels = st.builds(
     Compiled,
     st.dictionaries(suffixes, st.binary(max_size=9), min_size=1),
     small,
     small,
-    launches,
+    variants,
     works,
 )
 
@@ -299,9 +303,16 @@ def test_a_prediction_grows_with_launches_and_shrinks_with_gpus(plan: Plan) -> N
 
 
 def twice_launched(plan: Plan, name: str) -> plans.Kernel:
-    kernel = plan.kernels[name]
+    cubins = {
+        arch: replace(cubin, launches=cubin.launches * 2)
+        for arch, cubin in cubins_of(plan.kernels[name]).items()
+    }
+    return replace(plan.kernels[name], code=Cubins(cubins))
+
+
+def cubins_of(kernel: plans.Kernel) -> dict[str, Cubin]:
     assert isinstance(kernel.code, Cubins)
-    return replace(kernel, code=replace(kernel.code, launches=kernel.code.launches * 2))
+    return kernel.code.binaries
 
 
 @pytest.mark.parametrize(
@@ -314,24 +325,24 @@ def twice_launched(plan: Plan, name: str) -> plans.Kernel:
 )
 def test_a_changed_launch_is_named(plan: Plan, change: dict[str, object], words: str) -> None:
     name, kernel = next(iter(plan.kernels.items()))
-    assert isinstance(kernel.code, Cubins)
-    launch = replace(kernel.code.launches[0], **change)
-    code = replace(kernel.code, launches=(launch,))
+    cubins = cubins_of(kernel)
+    launch = replace(cubins["sm_80"].launches[0], **change)
+    code = Cubins({**cubins, "sm_80": replace(cubins["sm_80"], launches=(launch,))})
     kernels = {**plan.kernels, name: replace(kernel, code=code)}
     (line,) = differences(plan, replace(plan, kernels=kernels))
-    assert line == f"kernel {name}: {words}"
+    assert line == f"kernel {name}: binaries.sm_80.{words}"
 
 
 def test_other_launches_and_architectures_are_named(plan: Plan) -> None:
     name, kernel = next(iter(plan.kernels.items()))
-    assert isinstance(kernel.code, Cubins)
+    cubins = cubins_of(kernel)
     more = {**plan.kernels, name: twice_launched(plan, name)}
     (line,) = differences(plan, replace(plan, kernels=more))
     assert "launches[1].registers nothing, now 32" in line
-    fewer = replace(kernel.code, files={"sm_80": kernel.code.files["sm_80"]})
+    fewer = Cubins({"sm_80": cubins["sm_80"]})
     changed = replace(plan, kernels={**plan.kernels, name: replace(kernel, code=fewer)})
     (line,) = differences(plan, changed)
-    assert f"files.sm_90a.file {kernel.code.files['sm_90a'].file}, now nothing" in line
+    assert f"binaries.sm_90a.file {cubins['sm_90a'].file}, now nothing" in line
 
 
 # ---------------------------------------------------------------------------- for real
@@ -351,5 +362,6 @@ def test_a_region_is_compiled_by_the_compiler_here() -> None:
 }
 """
     made = compile_one(text, target)
-    assert set(made.files) == {".sm_80.cubin", ".sm_90a.cubin", ".cu"}
+    kinds = ".cubin", ".cu"
+    assert set(made.files) == {f".{arch}{kind}" for arch in target.arches for kind in kinds}
     assert made == compile_one(text, target)

@@ -1,7 +1,7 @@
 """A region's launches and its CUDA C: from what a kernel's writer wrote to files and records."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import Any
 
@@ -15,6 +15,7 @@ from codegen.cuda import cubins, emulator, toolchain
 from codegen.cuda.compiler import Binary, Compiler, Resources
 from codegen.cuda.cubins import DYNAMIC, SCRATCH, compiled, generated
 from codegen.cuda.source import PROLOGUE, functions, shortened
+from codegen.kernels.cuda.writer import Built
 from codegen.loops import Loops
 from codegen.targets import Cuda
 from ir.command import Error
@@ -68,8 +69,8 @@ class Kernel(Loops):
                     self.barrier()
                     self.store(array, passed[lane], lane)
 
-    def built(self, *, noalias: bool = False) -> Any:
-        return self.function(self.pointers, device=2, noalias=noalias)
+    def built(self, *, noalias: bool = False) -> Built:
+        return Built(self.function(self.pointers, device=2, noalias=noalias), 0, ())
 
 
 # ---------------------------------------------------------------------------- launches
@@ -100,7 +101,7 @@ def test_launches_are_those_that_were_written(launches: list[Wanted]) -> None:
     for launch, each in zip(made, launches, strict=False):
         assert launch.grid == (each.blocks, 1, 1)
         assert launch.block == (32, each.warps, 1)
-        assert sorted(launch.arguments) == sorted(PLACES[NAMES[place]] for place in each.places)
+        assert sorted(launch.places) == sorted(PLACES[NAMES[place]] for place in each.places)
     assert len({launch.symbol for launch in made}) == len(launches) + 1
 
 
@@ -181,7 +182,7 @@ def test_names_of_types_and_numbers_are_those_of_tvm() -> None:
     arrays = [u32.copy(), np.zeros(32, np.uint32), np.zeros(32, np.uint32)]
     (launch,) = made.launches
     run = emulator.compile(made.text)[launch.symbol]
-    run(launch.grid, launch.block, [arrays[place].ctypes.data for place in launch.arguments])
+    run(launch.grid, launch.block, [arrays[place].ctypes.data for place in launch.places])
     expected = (u32.astype(np.uint64) * np.uint64(0xD2511F53) >> np.uint64(32)) + (u32 & 255)
     np.testing.assert_array_equal(arrays[1], expected.astype(np.uint32))
     assert arrays[2].all()
@@ -213,7 +214,7 @@ def test_what_they_ask_for_is_enough() -> None:
     made = generated(kernel.built(), REGION, TARGET)
     (launch,) = made.launches
     arrays = [np.arange(32, dtype=np.float32) * scale for scale in (1, 3)]
-    pointers = [arrays[place - 1].ctypes.data for place in launch.arguments]
+    pointers = [arrays[place - 1].ctypes.data for place in launch.places]
     run = emulator.compile(made.text)[launch.symbol]
     run(launch.grid, launch.block, pointers, shared=launch.dynamic)
     for scale, array in zip((1, 3), arrays, strict=True):
@@ -223,19 +224,13 @@ def test_what_they_ask_for_is_enough() -> None:
 # ---------------------------------------------------------------------------- binaries
 
 
-@dataclass(frozen=True)
-class Built:
-    function: Any
-    scratch: int
-
-
 @pytest.fixture
 def region(monkeypatch: pytest.MonkeyPatch) -> Graph:
     """Its kernel has two launches."""
     kernel = Kernel()
     kernel.launch(0, 3, blocks=7)
     kernel.launch(1, 2, 3, warps=4)
-    monkeypatch.setattr(cubins, "build", lambda *_: Built(kernel.built(), 4096))
+    monkeypatch.setattr(cubins, "build", lambda *_: replace(kernel.built(), scratch=4096))
     return REGION
 
 
@@ -267,12 +262,16 @@ def test_files_and_records_tell_all(region: Graph, monkeypatch: pytest.MonkeyPat
         },
     )
     made = compiled(region, TARGET)
-    assert list(made.files) == [".sm_80.cubin", ".sm_90a.cubin", ".cu"]
-    assert made.files[".sm_80.cubin"] == b"sm_80 " + made.files[".cu"]
-    assert made.scratch == 4096
-    assert [(each.registers, each.shared) for each in made.launches] == [(40, 1024), (255, 0)]
-    assert [each.symbol for each in made.launches] == ["kernel_kernel", "kernel_kernel_1"]
-    assert [sorted(each.arguments) for each in made.launches] == [[-1, 0], [-1, 1, 2]]
+    assert set(made.files) == {f".{a}.{kind}" for a in TARGET.arches for kind in ("cubin", "cu")}
+    assert made.files[".sm_80.cubin"] == b"sm_80 " + made.files[".sm_80.cu"]
+    taken = {"sm_80": [(40, 512), (16, 0)], "sm_90a": [(32, 1024), (255, 0)]}
+    for arch, variant in made.variants.items():
+        assert variant.scratch == 4096
+        launches = variant.launches
+        assert [(each.registers, each.shared) for each in launches] == taken.pop(arch)
+        assert [each.symbol for each in launches] == ["kernel_kernel", "kernel_kernel_1"]
+        assert [sorted(each.places) for each in launches] == [[-1, 0], [-1, 1, 2]]
+    assert not taken
 
 
 # Bytes of one launch, where ptxas reports 512 more.
@@ -286,14 +285,15 @@ def test_shared_memory_that_an_architecture_lacks_is_refused(
     for dynamic, refused in ((most - 512, False), (most - 508, True)):
         kernel = Kernel()
         kernel.turn(dynamic // 4, 1, 2)
-        monkeypatch.setattr(cubins, "build", lambda *_, own=kernel: Built(own.built(), 0))
+        monkeypatch.setattr(cubins, "build", lambda *_, own=kernel: own.built())
         if refused:
             said = f"kernel_kernel for {arch} takes {most + 4:,} bytes of sh.* at most {most:,}; in"
             with pytest.raises(Error, match=said):
                 compiled(REGION, Cuda("none", (arch,), "none"))
         else:
             made = compiled(REGION, Cuda("none", (arch,), "none"))
-            assert [(each.shared, each.dynamic) for each in made.launches] == [(512, dynamic)]
+            (launch,) = made.variants[arch].launches
+            assert (launch.shared, launch.dynamic) == (512, dynamic)
 
 
 @pytest.mark.parametrize(("stack", "spills"), [(8, 0), (0, 4)])
@@ -323,6 +323,7 @@ def test_the_compiler_here_takes_the_text(region: Graph) -> None:
         pytest.skip(str(error))
     assert known.issuperset(TARGET.arches)
     made = compiled(region, TARGET)
-    assert all(content.startswith(b"\x7fELF") for s, content in made.files.items() if s != ".cu")
-    assert all(0 < launch.registers < 64 for launch in made.launches)
+    assert all(made.files[f".{arch}.cubin"].startswith(b"\x7fELF") for arch in TARGET.arches)
+    launches = (each for variant in made.variants.values() for each in variant.launches)
+    assert all(0 < launch.registers < 64 for launch in launches)
     assert compiled(region, TARGET) == made

@@ -277,5 +277,5 @@ def test_binaries_keep_everything_in_registers(seed: int) -> None:
         pytest.skip(str(error))
     graph = draw_region(Random(seed), DType.BF16)
     assume(graph.results)
-    made = cubins.compiled(as_region(graph).graph, cuda(("sm_80", "sm_90a")))
-    assert len(made.files) == 3
+    target = cuda(("sm_80", "sm_90a"))
+    assert set(cubins.compiled(as_region(graph).graph, target).variants) == set(target.arches)

@@ -168,7 +168,8 @@ def test_no_tile_needs_more_than_registers(op: str, seed: int) -> None:
     with patch.object(simt, "best_tile", _large_tile(rng)):
         # It raises an Error where a thread spills, or needs a stack.
         region = as_region(draw_large(op, rng)).graph
-        (launch,) = cubins.compiled(region, compiled_target()).launches
+        (variant, *_) = cubins.compiled(region, compiled_target()).variants.values()
+        (launch,) = variant.launches
     threads = math.prod(launch.block)
     assert launch.shared <= 48 << 10
     assert launch.registers * threads <= 64 << 10

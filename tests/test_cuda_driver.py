@@ -10,9 +10,12 @@ import pytest
 
 from ir import optional
 from ir.command import Error, Exit
+from ir.plan import TensorMap
+from ir.plan.cubins import SWIZZLES
 from runtime.cuda import calls, driver
 from runtime.cuda.cubins import choose
 from runtime.cuda.driver import Driver, Gpu, gpus
+from runtime.cuda.maps import TYPES
 from runtime.fit import DoesNotFit
 
 
@@ -29,6 +32,7 @@ WORDS = {
     Status.NO_DEVICE: (b"CUDA_ERROR_NO_DEVICE", b"no CUDA-capable device is detected"),
     Status.ILLEGAL_ADDRESS: (b"CUDA_ERROR_ILLEGAL_ADDRESS", b"an illegal memory access"),
 }
+MAP = TensorMap(argument=0, extents=(32, 7), strides=(64,), box=(32, 5), swizzle=64)
 CAPABILITY = {"major": 9, "minor": 0}
 ATTRIBUTES = SimpleNamespace(
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major",
@@ -42,6 +46,14 @@ class Cuda:
     CUdevice_attribute = ATTRIBUTES
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+    CUtensorMapDataType = SimpleNamespace(
+        CU_TENSOR_MAP_DATA_TYPE_FLOAT32="f32", CU_TENSOR_MAP_DATA_TYPE_BFLOAT16="bf16"
+    )
+    CUtensorMapInterleave = SimpleNamespace(CU_TENSOR_MAP_INTERLEAVE_NONE="apart")
+    CUtensorMapSwizzle = SimpleNamespace(CU_TENSOR_MAP_SWIZZLE_NONE=0, CU_TENSOR_MAP_SWIZZLE_64B=64)
+    CUtensorMapL2promotion = SimpleNamespace(CU_TENSOR_MAP_L2_PROMOTION_L2_128B=128)
+    CUtensorMapFloatOOBfill = SimpleNamespace(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE="zeros")
+    cuuint64_t = cuuint32_t = int
 
     def __init__(self, *, version: int = 13000, count: int = 2, **failing: Status) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -64,6 +76,7 @@ class Cuda:
             "cuEventElapsedTime": lambda start, end: 2.5,
             "cuStreamEndCapture": lambda stream: "graph",
             "cuGraphInstantiate": lambda graph, flags: "executable",
+            "cuTensorMapEncodeTiled": lambda *given: SimpleNamespace(opaque=list(range(16))),
         }
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
@@ -100,7 +113,8 @@ def use_everything(driver: Driver) -> None:
     driver.download(host, address, stream)
     function = driver.load(0, b"\x7fELF", ["kernel"])["kernel"]
     driver.permit(function, 1 << 16)
-    driver.launch(function, (3, 2, 1), (32, 4, 1), [address, address], stream, shared=1 << 16)
+    given: list[Any] = [address, driver.tensor_map(0, MAP, "bf16", address)]
+    driver.launch(function, (3, 2, 1), (32, 4, 1), given, stream, shared=1 << 16)
     event, timed = driver.event(0), driver.event(0, timed=True)
     driver.record(event, stream)
     driver.wait(stream, event)
@@ -177,6 +191,41 @@ def test_a_launch_passes_the_addresses_of_its_pointers(monkeypatch: pytest.Monke
         (b"kernel", 3, 2, 1, 32, 4, 1, 0, [7, 8, 9]),
         (b"kernel", 3, 2, 1, 32, 4, 1, 4096, [7, 8, 9]),
     ]
+
+
+def test_a_map_s_words_are_passed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def launch(*arguments: Any) -> tuple[Status]:
+        first, second = _words(arguments[9], 2)
+        seen.append([_words(first, 1)[0], *_words(second, 16)])
+        return (Status.SUCCESS,)
+
+    cuda = Cuda()
+    monkeypatch.setattr(cuda, "cuLaunchKernel", launch, raising=False)
+    driver = made_with(cuda, monkeypatch)
+    driver.open(0)
+    map = driver.tensor_map(0, MAP, "bf16", 4096)
+    (encoding,) = (given for name, given in cuda.calls if name == "cuTensorMapEncodeTiled")
+    assert encoding[:7] == ("bf16", 2, 4096, [32, 7], [64], [32, 5], [1, 1])
+    assert encoding[7:] == ("apart", 64, 128, "zeros")
+    function = driver.load(0, b"", ["kernel"])["kernel"]
+    driver.launch(function, (1, 1, 1), (32, 1, 1), [9, map], driver.stream(0))
+    assert seen == [[9, *range(16)]]
+
+
+def test_maps_are_named_as_cuda_names_them() -> None:
+    real = pytest.importorskip("cuda.bindings.driver", reason="the extra 'cuda' is not installed")
+    for dtype, name in TYPES.items():
+        assert hasattr(real.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{name}"), dtype
+    for swizzle in SWIZZLES:
+        units = f"{swizzle}B" if swizzle else "NONE"
+        assert hasattr(real.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{units}")
+    kinds = "CUtensorMapInterleave", "CUtensorMapL2promotion", "CUtensorMapFloatOOBfill"
+    for kind in kinds:
+        (name,) = vars(getattr(Cuda, kind))
+        assert hasattr(getattr(real, kind), name)
+    assert len(real.CUtensorMap().opaque) == 16
 
 
 def _words(address: int, count: int) -> Any:

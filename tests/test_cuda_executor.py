@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ir.command import Error, Exit
 from ir.op import Array
-from ir.plan import Move, Plan, check
+from ir.plan import Cubins, Move, Plan, check
 from runtime.binding import bind
 from runtime.cuda.driver import Gpu, Stream
 from runtime.cuda.executor import REST, CudaExecutor
@@ -22,7 +22,7 @@ from runtime.executor import Event, Executor
 from runtime.fit import DoesNotFit
 from tests import learner, plans
 from tests.counts import cases
-from tests.cuda_plans import ONE_EACH, TOGETHER, folder, on_gpus, opened, simulated
+from tests.cuda_plans import GPU, ONE_EACH, TOGETHER, folder, on_gpus, opened, simulated
 from tests.plans import BYTES, SIZE, X, halves, two_devices
 from tests.test_runtime import reference
 from tests.test_runtime_programs import START, Step, steps
@@ -316,8 +316,8 @@ def test_a_gpu_with_less_shared_memory_than_the_binary_takes_is_refused() -> Non
 def test_a_binary_changed_after_the_build_is_refused() -> None:
     plan = on_gpus(two_devices())
     code: Any = plan.kernels["add"].code
-    binaries = {arch: replace(each, sha256="0" * 64) for arch, each in code.files.items()}
-    kernel = replace(plan.kernels["add"], code=replace(code, files=binaries))
+    changed = {arch: replace(each, sha256="0" * 64) for arch, each in code.binaries.items()}
+    kernel = replace(plan.kernels["add"], code=Cubins(changed))
     with pytest.raises(Error, match="has sha256"):
         opened_as(replace(plan, kernels={**plan.kernels, "add": kernel}))
 
@@ -329,8 +329,10 @@ def opened_as(plan: Plan) -> CudaExecutor:
 def test_a_binary_without_the_function_is_refused() -> None:
     plan = on_gpus(two_devices())
     code: Any = plan.kernels["add"].code
-    launches = tuple(replace(launch, symbol="double") for launch in code.launches)
-    kernel = replace(plan.kernels["add"], code=replace(code, launches=launches))
+    cubin = code.binaries[GPU.arch]
+    launches = tuple(replace(launch, symbol="double") for launch in cubin.launches)
+    renamed = Cubins({**code.binaries, GPU.arch: replace(cubin, launches=launches)})
+    kernel = replace(plan.kernels["add"], code=renamed)
     with pytest.raises(Error, match=r"cannot be loaded onto cuda:0: .*NOT_FOUND"):
         opened_as(replace(plan, kernels={**plan.kernels, "add": kernel}))
 

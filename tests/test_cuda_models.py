@@ -10,7 +10,7 @@ import pytest
 from codegen import validate
 from codegen.assemble import Options, assemble
 from codegen.cache import Cache
-from codegen.cuda.emulated import EmulatedExecutor
+from codegen.cuda.emulated import EmulatedExecutor, source
 from codegen.cuda.emulator import Order
 from codegen.cuda.source import functions
 from codegen.folder import publish
@@ -66,14 +66,13 @@ def check(plan: Plan, path: Path, order: Order) -> None:
 def inspect(kernel: Kernel, folder: Path, key: str) -> None:
     """Fail unless there is machine code for each architecture, within a GPU's limits."""
     assert isinstance(kernel.code, Cubins), key
-    source = (folder / f"kernels/{key}.cu").read_text()
-    symbols = {launch.symbol for launch in kernel.code.launches}
-    assert symbols == set(functions(source)), key
-    for binary in kernel.code.files.values():
-        cubin = (folder / binary.file).read_bytes()
-        assert cubin.startswith(b"\x7fELF"), binary.file
-        assert all(f".text.{symbol}\0".encode() in cubin for symbol in symbols), binary.file
-    for launch in kernel.code.launches:
+    for cubin in kernel.code.binaries.values():
+        symbols = {launch.symbol for launch in cubin.launches}
+        assert symbols == set(functions((folder / source(cubin)).read_text())), key
+        binary = (folder / cubin.file).read_bytes()
+        assert binary.startswith(b"\x7fELF"), cubin.file
+        assert all(f".text.{symbol}\0".encode() in binary for symbol in symbols), cubin.file
+    for launch in (each for cubin in kernel.code.binaries.values() for each in cubin.launches):
         threads = launch.block[0] * launch.block[1] * launch.block[2]
         assert launch.block[0] == 32, "a warp is not a row of threads"
         assert launch.shared <= MOST_SHARED, key

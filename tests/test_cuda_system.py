@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from codegen.cuda import emulator
+from codegen.cuda.emulated import source
 from ir import plan as plans
 from ir.eval import run_graph
 from ir.plan import Cubins, Plan
@@ -48,10 +49,10 @@ def modules() -> Modules:
 
 def _sources(plan: Plan, folder: Path) -> list[tuple[bytes, str]]:
     return [
-        ((folder / binary.file).read_bytes(), (folder / f"kernels/{key}.cu").read_text())
-        for key, kernel in plan.kernels.items()
+        ((folder / cubin.file).read_bytes(), (folder / source(cubin)).read_text())
+        for kernel in plan.kernels.values()
         if isinstance(kernel.code, Cubins)
-        for binary in kernel.code.files.values()
+        for cubin in kernel.code.binaries.values()
     ]
 
 

@@ -324,8 +324,16 @@ def require(home: Path, plan: Json, complaint: str | None) -> None:
 
 
 CODE: Path_ = ("kernels", "add", "code")
-SCRATCHED: Path_ = ("kernels", "halve", "code")
-LAUNCH: Path_ = (*CODE, "launches", 0)
+SCRATCHED: Path_ = ("kernels", "halve", "code", "binaries", "sm_90a")
+BINARIES: Path_ = (*CODE, "binaries")
+LAUNCH: Path_ = (*BINARIES, "sm_80", "launches", 0)
+ARGUMENTS: Path_ = (*LAUNCH, "arguments")
+
+
+def mapped(**changes: Json) -> Json:
+    """Boxes of the first argument: its first 128 bytes as two lines."""
+    fine = {"argument": 0, "extents": [16, 2], "strides": [64], "box": [16, 2], "swizzle": 64}
+    return fine | changes
 
 
 @pytest.mark.parametrize(
@@ -335,14 +343,14 @@ LAUNCH: Path_ = (*CODE, "launches", 0)
         (("binding",), ["cpu:0", "cpu:1"], "$.library: empty, expected what the kernels need to"),
         (CODE, raw()["kernels"]["add"]["code"], "$.kernels.add.code: cannot run on cuda devices"),
         # binaries
-        ((*CODE, "files"), {}, "$.kernels.add.code.files: empty, expected a binary for at least"),
-        ((*CODE, "files", "sm_80", "sha256"), "00", "$.kernels.add.code.files.sm_80.file: '"),
-        ((*CODE, "files", "sm_90a", "file"), "/x", "$.kernels.add.code.files.sm_90a.file: '/x' li"),
+        (BINARIES, {}, "$.kernels.add.code.binaries: empty, expected one for at least one archi"),
+        ((*BINARIES, "sm_80", "sha256"), "00", "$.kernels.add.code.binaries.sm_80.file: '"),
+        ((*BINARIES, "sm_90a", "file"), "/x", "$.kernels.add.code.binaries.sm_90a.file: '/x' li"),
         # launches
-        ((*CODE, "launches"), [], "$.kernels.add.code.launches: empty, expected at least one"),
-        ((*LAUNCH, "symbol"), "", "$.kernels.add.code.launches[0].symbol: empty, expected the na"),
-        ((*LAUNCH, "grid"), [1, 1], "$.kernels.add.code.launches[0].grid: "),
-        ((*LAUNCH, "grid"), [0, 1, 1], "$.kernels.add.code.launches[0].grid[0]: got 0, expected a"),
+        ((*BINARIES, "sm_80", "launches"), [], "sm_80.launches: empty, expected at least one"),
+        ((*LAUNCH, "symbol"), "", "binaries.sm_80.launches[0].symbol: empty, expected the name of"),
+        ((*LAUNCH, "grid"), [1, 1], "$.kernels.add.code.binaries[...].launches[0].grid: "),
+        ((*LAUNCH, "grid"), [0, 1, 1], "sm_80.launches[0].grid[0]: got 0, expected at least 1"),
         ((*LAUNCH, "grid"), [2**31 - 1, 2**16 - 1, 2**16 - 1], None),
         ((*LAUNCH, "grid"), [2**31, 1, 1], "grid[0]: got 2147483648, expected at most 2147483647"),
         ((*LAUNCH, "grid"), [1, 2**16, 1], "grid[1]: got 65536, expected at most 65535"),
@@ -366,6 +374,20 @@ LAUNCH: Path_ = (*CODE, "launches", 0)
         ((*SCRATCHED, "scratch"), 0, "arguments[2]: got -1, expected at least 0"),
         ((*SCRATCHED, "launches", 0, "arguments"), [-1, 1], None),
         ((*SCRATCHED, "launches", 0, "arguments"), [-2, 1], "[0]: got -2, expected at least -1"),
+        # maps of them
+        (ARGUMENTS, [mapped(), 1, 2], None),
+        (ARGUMENTS, [mapped(argument=3), 1, 2], "[0].argument: got 3, expected at most 2"),
+        (ARGUMENTS, [0, 1, mapped(argument=2)], "[2]: of an argument that is written, expected"),
+        (ARGUMENTS, [mapped(extents=[], strides=[], box=[]), 1, 2], "axes: got 0, expected at le"),
+        (ARGUMENTS, [mapped(extents=[16, 0]), 1, 2], "[0].extents[1]: got 0, expected at least 1"),
+        (ARGUMENTS, [mapped(extents=[16, 5]), 1, 2], "[0]: ends at byte 320, expected at most 25"),
+        (ARGUMENTS, [mapped(strides=[0]), 1, 2], "[0].strides[0]: got 0, expected at least 16"),
+        (ARGUMENTS, [mapped(strides=[40]), 1, 2], "[0]: got 40, expected a multiple of 16 bytes"),
+        (ARGUMENTS, [mapped(strides=[]), 1, 2], "[0]: 0 strides and 2 extents of a box, expecte"),
+        (ARGUMENTS, [mapped(box=[8, 257]), 1, 2], "[0].box[1]: got 257, expected at most 256"),
+        (ARGUMENTS, [mapped(box=[6, 2]), 1, 2], "box[0]: 24 bytes, expected a multiple of 16, at"),
+        (ARGUMENTS, [mapped(swizzle=32), 1, 2], "box[0]: 64 bytes, expected a multiple of 16, a"),
+        (ARGUMENTS, [mapped(swizzle=48), 1, 2], "[0].swizzle: got 48, expected one of (0, 32, 6"),
     ],
 )
 def test_every_broken_law_of_gpus_is_named(
@@ -377,14 +399,14 @@ def test_every_broken_law_of_gpus_is_named(
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("sm_75", "$.kernels.descend.code.files: expected sm_75, sm_90a as the other kernels have"),
-        ("compute_80", "$.kernels.add.code.files: got 'compute_80', expected architectures such"),
+        ("sm_75", "$.kernels.descend.code.binaries: expected sm_75, sm_90a as other kernels have"),
+        ("compute_80", "$.kernels.add.code.binaries: got 'compute_80', expected architectures su"),
     ],
 )
 def test_kernels_are_for_the_same_architectures(home: Path, name: str, complaint: str) -> None:
     plan = raw("cuda")
-    files = plan["kernels"]["add"]["code"]["files"]
-    files[name] = files.pop("sm_80")
+    binaries = plan["kernels"]["add"]["code"]["binaries"]
+    binaries[name] = binaries.pop("sm_80")
     require(home, plan, complaint)
 
 

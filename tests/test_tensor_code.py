@@ -12,6 +12,7 @@ from codegen.cuda import cubins, disassembler, toolchain
 from codegen.cuda.compiler import Binary, Compiler
 from codegen.cuda.source import shortened
 from codegen.kernels import build
+from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda
 from ir.command import Error
 from tests.counts import cases
@@ -134,7 +135,9 @@ def cuda_c(op: str, form: str, arch: str, seed: int) -> str:
     node = in_form(large(op, rng, EVEN), form)
     region = as_region(with_epilogue(node, node.inputs, rng)).graph
     target = Cuda(winograd="none", arches=(arch,), compiler="")
-    return cubins.generated(build(region, target).function, region, target).text
+    built = build(region, target)
+    assert isinstance(built, Built)
+    return cubins.generated(built, region, target).text
 
 
 @disassembled

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 import codegen.assemble
-from codegen.cache import Cache, Compiled
+from codegen.cache import Cache, Compiled, Variant
 from codegen.targets import Cuda, Target
 from ir.plan import Launch
 from ir.text import parse
@@ -34,7 +34,9 @@ def nothing(text: str, target: Target) -> Compiled:
         registers=32,
     )
     files = {f".{arch}.cubin": f"{arch} {text}".encode() for arch in target.arches}
-    return Compiled({**files, ".cu": text.encode()}, 64, launches=(launch,))
+    sources = {f".{arch}.cu": text.encode() for arch in target.arches}
+    variants = dict.fromkeys(target.arches, Variant((launch,), scratch=64))
+    return Compiled(files | sources, variants=variants)
 
 
 def skip_compiling(patch: pytest.MonkeyPatch) -> None:

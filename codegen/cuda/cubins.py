@@ -1,6 +1,6 @@
-"""From a region to binaries for NVIDIA GPUs: TVM's CUDA C, compiled for each architecture."""
+"""From a region to binaries for NVIDIA GPUs: TVM's CUDA C for each architecture, compiled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -9,16 +9,17 @@ import tvm
 from msgspec.structs import replace
 from tvm import tirx
 
-from codegen.cache import Compiled
+from codegen.cache import Compiled, Variant
 from codegen.cuda import toolchain
 from codegen.cuda.source import Function, functions, roomy, shortened
 from codegen.cuda.toolchain import Binary
 from codegen.kernels import build
+from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda
 from ir.command import Error
 from ir.graph import Graph
-from ir.plan import Launch
-from ir.plan.code import shared_limit
+from ir.plan import Launch, TensorMap
+from ir.plan.cubins import shared_limit
 from ir.printer import print_graph
 
 SCRATCH = -1
@@ -47,27 +48,32 @@ class Generated:
 
 def compiled(region: Graph, target: Cuda) -> Compiled:
     """Compile one region. Raises Error, which shows the region, where that cannot be done."""
-    built = build(region, target)
+    files: dict[str, bytes] = {}
+    variants: dict[str, Variant] = {}
     try:
-        made = generated(built.function, region, target)
-        text, binaries = _in_registers(made.text, target.arches)
-        launches = tuple(_measured(launch, binaries) for launch in made.launches)
+        for arch in target.arches:
+            own = target.only(arch)
+            built = build(region, own)
+            assert isinstance(built, Built)
+            made = generated(built, region, own)
+            text, binary = _in_registers(made.text, arch)
+            files |= {f".{arch}.cubin": binary.cubin, f".{arch}.cu": text.encode()}
+            launches = tuple(_measured(launch, binary, arch) for launch in made.launches)
+            variants[arch] = Variant(launches, built.scratch)
     except Error as error:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
-    files = {f".{arch}.cubin": binary.cubin for arch, binary in binaries.items()}
-    return Compiled({**files, ".cu": text.encode()}, built.scratch, launches=launches)
+    return Compiled(files, variants=variants)
 
 
-def _in_registers(text: str, arches: Sequence[str]) -> tuple[str, dict[str, Binary]]:
-    """The text and a binary for each architecture. Raises Error where values do not fit."""
+def _in_registers(text: str, arch: str) -> tuple[str, Binary]:
+    """The text and its binary. Raises Error where values do not fit."""
     compiler = toolchain.find()
-    binaries = {arch: compiler.compile(text, arch) for arch in arches}
-    if any(n.stack or n.spills for each in binaries.values() for n in each.functions.values()):
+    binary = compiler.compile(text, arch)
+    if any(needs.stack or needs.spills for needs in binary.functions.values()):
         text = roomy(text)
-        binaries = {arch: compiler.compile(text, arch) for arch in arches}
-    for arch, binary in binaries.items():
-        _require_registers(binary, arch)
-    return text, binaries
+        binary = compiler.compile(text, arch)
+    _require_registers(binary, arch)
+    return text, binary
 
 
 def _require_registers(binary: Binary, arch: str) -> None:
@@ -80,31 +86,30 @@ def _require_registers(binary: Binary, arch: str) -> None:
             )
 
 
-def _measured(launch: Launch, binaries: Mapping[str, Binary]) -> Launch:
-    """Raise Error where a block has more shared memory than an architecture gives it."""
-    needs = {arch: binary.functions[launch.symbol] for arch, binary in binaries.items()}
-    for arch, own in needs.items():
-        if own.shared + launch.dynamic > shared_limit(arch):
-            raise Error(
-                f"{launch.symbol} for {arch} takes {own.shared + launch.dynamic:,} bytes of shared "
-                f"memory, expected at most {shared_limit(arch):,}"
-            )
-    shared = max(own.shared for own in needs.values())
-    return replace(launch, shared=shared, registers=max(n.registers for n in needs.values()))
+def _measured(launch: Launch, binary: Binary, arch: str) -> Launch:
+    """Raise Error where a block has more shared memory than the architecture gives it."""
+    needs = binary.functions[launch.symbol]
+    if needs.shared + launch.dynamic > shared_limit(arch):
+        raise Error(
+            f"{launch.symbol} for {arch} takes {needs.shared + launch.dynamic:,} bytes of shared "
+            f"memory, expected at most {shared_limit(arch):,}"
+        )
+    return replace(launch, shared=needs.shared, registers=needs.registers)
 
 
 # ---------------------------------------------------------------------------- CUDA C
 
 
-def generated(kernel: Any, region: Graph, target: Cuda) -> Generated:
-    """CUDA C for the PrimFunc of a region.
+def generated(built: Built, region: Graph, target: Cuda) -> Generated:
+    """CUDA C for the kernel of a region.
 
     Raises Error where TVM refuses it, where any of it would run on the host, and where an output
     is never passed to a launch.
     """
-    text, places = _cuda_c(kernel, target), _places(region)
-    called = _called(text, list(_extents(kernel)))
-    launches = tuple(_launch(function, extents, places) for function, extents in called)
+    text, places = _cuda_c(built.function, target), _places(region)
+    given = places | {f"map_{number}": map for number, map in enumerate(built.maps)}
+    called = _called(text, list(_extents(built.function)))
+    launches = tuple(_launch(function, extents, given) for function, extents in called)
     _require_outputs(region, launches, places)
     return Generated(text, launches)
 
@@ -169,16 +174,16 @@ def _called(text: str, launches: list[Extents]) -> list[tuple[Function, Extents]
     return [(found[symbol], extents) for symbol, extents in zip(symbols, launches, strict=True)]
 
 
-def _launch(function: Function, extents: Extents, places: Mapping[str, int]) -> Launch:
-    unknown = sorted(set(function.parameters) - set(places))
+def _launch(function: Function, extents: Extents, given: Mapping[str, int | TensorMap]) -> Launch:
+    unknown = sorted(set(function.parameters) - set(given))
     if unknown:
-        got, expected = ", ".join(unknown), ", ".join(places)
+        got, expected = ", ".join(unknown), ", ".join(given)
         raise Error(f"{function.symbol} takes {got}, expected some of {expected}")
     return Launch(
         symbol=function.symbol,
         grid=_xyz(extents, "blockIdx"),
         block=_xyz(extents, "threadIdx"),
-        arguments=tuple(places[name] for name in function.parameters),
+        arguments=tuple(given[name] for name in function.parameters),
         shared=0,
         dynamic=extents[DYNAMIC],
         registers=0,
@@ -199,7 +204,7 @@ def _places(region: Graph) -> dict[str, int]:
 def _require_outputs(
     region: Graph, launches: tuple[Launch, ...], places: Mapping[str, int]
 ) -> None:
-    passed = {place for launch in launches for place in launch.arguments}
+    passed = {place for launch in launches for place in launch.places}
     for node in (*region.leaves("state"), *region.outputs):
         if places[node.name] not in passed:
             raise Error(f"no launch gets '{node.name}', expected one that writes it")

@@ -16,11 +16,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Literal
+from typing import Literal, NoReturn
 
 from codegen.cuda.emulator_launch import Extent, Launch
 from codegen.cuda.emulator_text import Signature, translated
 from ir.command import Error
+from ir.plan import TensorMap
 
 Order = Literal["forward", "backward"]
 """Of threads and blocks: by their numbers, or the last first."""
@@ -109,6 +110,14 @@ def compile(source: str) -> Module:
         if done.returncode:
             raise Error(f"{compiler} cannot compile this CUDA C for the host:\n{done.stderr}")
         return Module(ctypes.CDLL(str(library)), kernels)
+
+
+def tensor_map(map: TensorMap, item_bytes: int, address: ctypes.c_void_p | int) -> NoReturn:
+    """What a launch would get for a map. Raises Error: no copies of boxes are emulated."""
+    raise Error(
+        f"argument {map.argument} is passed by a tensor map, expected a pointer: the emulator "
+        "copies no boxes"
+    )
 
 
 def _compiler() -> str | None:

@@ -12,7 +12,7 @@ from ir.plan.records import (
     ITEM_BYTES,
     VERSION,
     Argument,
-    Binary,
+    Cubin,
     Cubins,
     Device,
     Feed,
@@ -29,6 +29,7 @@ from ir.plan.records import (
     Speeds,
     State,
     Tensor,
+    TensorMap,
     Work,
 )
 
@@ -38,7 +39,7 @@ __all__ = [
     "ITEM_BYTES",
     "VERSION",
     "Argument",
-    "Binary",
+    "Cubin",
     "Cubins",
     "Device",
     "Feed",
@@ -55,6 +56,7 @@ __all__ = [
     "Speeds",
     "State",
     "Tensor",
+    "TensorMap",
     "Work",
     "check",
     "encode",

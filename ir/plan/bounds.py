@@ -13,3 +13,9 @@ def at_least(path: str, value: float, least: int, most: int | None = None) -> Co
         yield f"{path}: got {value}, expected at least {least}"
     elif most is not None and value > most:
         yield f"{path}: got {value}, expected at most {most}"
+
+
+def named(path: str, symbol: str) -> Complaints:
+    """Complain of a function without a name."""
+    if not symbol:
+        yield f"{path}: empty, expected the name of a function"

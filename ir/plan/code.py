@@ -2,22 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from math import prod
+from collections.abc import Iterator
 from pathlib import Path
 
-from ir.plan.bounds import MOST_BYTES, Complaints, at_least
-from ir.plan.records import ITEM_BYTES, Cubins, Kernel, Launch, Library, Plan, Speeds, Work
+from ir.plan import cubins
+from ir.plan.bounds import MOST_BYTES, Complaints, at_least, named
+from ir.plan.records import ITEM_BYTES, Cubins, Kernel, Library, Plan, Speeds, Work
 
 CODE = {"cpu": Library, "cuda": Cubins}
 """What runs on which kind of device."""
-GRID, BLOCK = (2**31 - 1, 2**16 - 1, 2**16 - 1), (1024, 1024, 64)
-"""CUDA's limits along x, y and z: blocks of a launch, threads of a block."""
-THREADS, REGISTERS = 1024, 255
-"""And in all: threads of a block, registers of a thread."""
-_SMALL = {"75": 64, "80": 163, "86": 99, "87": 163, "88": 99, "89": 99, "120": 99, "121": 99}
-"""KiB of shared memory that a block may have, by architecture, where that is not MOST_SHARED."""
-MOST_SHARED = 227 * 1024
 
 
 def complaints(plan: Plan) -> Complaints:
@@ -28,7 +21,7 @@ def complaints(plan: Plan) -> Complaints:
         yield "$.library: empty, expected what the kernels need to run"
     for name, kernel in plan.kernels.items():
         yield from _kernel(f"$.kernels.{name}", kernel, kind)
-    yield from _architectures(plan)
+    yield from cubins.alike(plan)
     yield from _speeds(plan.predicted)
 
 
@@ -62,83 +55,14 @@ def _kernel(path: str, kernel: Kernel, kind: str) -> Complaints:
     if not isinstance(kernel.code, CODE[kind]):
         yield f"{path}.code: cannot run on {kind} devices, to which the plan is bound"
     elif isinstance(kernel.code, Cubins):
-        yield from _cubins(f"{path}.code", kernel, kernel.code)
+        yield from cubins.complaints(f"{path}.code", kernel, kernel.code)
     else:
         yield from _library(f"{path}.code", kernel.code)
 
 
 def _library(path: str, code: Library) -> Complaints:
     yield from at_least(f"{path}.per_thread", code.per_thread, 0, MOST_BYTES)
-    yield from _symbol(path, code.symbol)
-
-
-def _symbol(path: str, symbol: str) -> Complaints:
-    if not symbol:
-        yield f"{path}.symbol: empty, expected the name of a function"
-
-
-# -------------------------------------------------------------------------------- GPUs
-
-
-def _cubins(path: str, kernel: Kernel, code: Cubins) -> Complaints:
-    if not code.files:
-        yield f"{path}.files: empty, expected a binary for at least one architecture"
-    for arch in code.files:
-        if not re.fullmatch(r"sm_\d+[af]?", arch):
-            yield f"{path}.files: got '{arch}', expected architectures such as sm_80 or sm_90a"
-    if not code.launches:
-        yield f"{path}.launches: empty, expected at least one"
-    for number, launch in enumerate(code.launches):
-        yield from _launch(f"{path}.launches[{number}]", launch)
-        yield from _shared(f"{path}.launches[{number}]", launch, code.files)
-        yield from _passed(f"{path}.launches[{number}].arguments", launch, kernel)
-    passed = {place for launch in code.launches for place in launch.arguments}
-    for place, argument in enumerate(kernel.arguments):
-        if argument.access != "read" and place not in passed:
-            yield f"{path}.launches: none gets argument {place}, expected one that writes it"
-
-
-def _launch(path: str, launch: Launch) -> Complaints:
-    yield from _symbol(path, launch.symbol)
-    for axis, (blocks, threads) in enumerate(zip(launch.grid, launch.block, strict=True)):
-        yield from at_least(f"{path}.grid[{axis}]", blocks, 1, GRID[axis])
-        yield from at_least(f"{path}.block[{axis}]", threads, 1, BLOCK[axis])
-    if prod(launch.block) > THREADS:
-        yield f"{path}.block: {prod(launch.block)} threads, expected at most {THREADS}"
-    yield from at_least(f"{path}.shared", launch.shared, 0)
-    yield from at_least(f"{path}.dynamic", launch.dynamic, 0)
-    yield from at_least(f"{path}.registers", launch.registers, 0, REGISTERS)
-
-
-def shared_limit(arch: str) -> int:
-    """Bytes of shared memory that a block may have on an architecture such as sm_80."""
-    kib = _SMALL.get(arch.removeprefix("sm_").rstrip("af"))
-    return MOST_SHARED if kib is None else kib * 1024
-
-
-def _shared(path: str, launch: Launch, arches: Iterable[str]) -> Complaints:
-    for arch in arches:
-        if launch.shared + launch.dynamic > shared_limit(arch):
-            got, most = launch.shared + launch.dynamic, shared_limit(arch)
-            yield f"{path}: {got} shared bytes, expected at most {most} on {arch}"
-
-
-def _passed(path: str, launch: Launch, kernel: Kernel) -> Complaints:
-    least = -1 if kernel.code.scratch else 0
-    for number, place in enumerate(launch.arguments):
-        yield from at_least(f"{path}[{number}]", place, least, len(kernel.arguments) - 1)
-
-
-def _architectures(plan: Plan) -> Complaints:
-    """A device runs all kernels or none."""
-    first: set[str] | None = None
-    for name, kernel in plan.kernels.items():
-        if isinstance(kernel.code, Cubins):
-            found = set(kernel.code.files)
-            first = first or found
-            if found != first:
-                expected = ", ".join(sorted(first))
-                yield f"$.kernels.{name}.code.files: expected {expected} as the other kernels have"
+    yield from named(f"{path}.symbol", code.symbol)
 
 
 # -------------------------------------------------------------------------------- files
@@ -162,7 +86,8 @@ def _files(plan: Plan) -> Iterator[tuple[str, str, str]]:
         if isinstance(code, Library):
             yield f"{path}.file", code.file, code.sha256
         else:
-            yield from ((f"{path}.files.{a}.file", b.file, b.sha256) for a, b in code.files.items())
+            for arch, cubin in code.binaries.items():
+                yield f"{path}.binaries.{arch}.file", cubin.file, cubin.sha256
 
 
 def _file(path: Path, sha256: str) -> str | None:

@@ -14,8 +14,14 @@ NANO = 1e-9
 
 def kernel_seconds(kernel: Kernel, speeds: Speeds, threads: float) -> float:
     """Of a kernel on a device that has so many cores, or is one GPU."""
-    launches = len(kernel.code.launches) if isinstance(kernel.code, Cubins) else 1
-    return seconds(kernel.work, kernel.moved, speeds) / threads + NANO * launches * speeds.launch
+    working = seconds(kernel.work, kernel.moved, speeds) / threads
+    return working + NANO * _launches(kernel) * speeds.launch
+
+
+def _launches(kernel: Kernel) -> int:
+    """How many there are; of several architectures the most."""
+    binaries = kernel.code.binaries.values() if isinstance(kernel.code, Cubins) else ()
+    return max((len(cubin.launches) for cubin in binaries), default=1)
 
 
 def seconds(work: Work, moved: int, speeds: Speeds) -> float:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 4
+VERSION = 5
 ALIGNMENT = 64
 
 
@@ -90,39 +90,65 @@ class Library(Record, frozen=True, tag="library"):
     per_thread: int
 
 
-class Binary(Record, frozen=True):
-    """A file with its hash."""
+class TensorMap(Record, frozen=True):
+    """An argument as GPUs copy boxes of it to shared memory (CUDA's tensor maps).
 
-    file: str
-    sha256: str
+    Axes are named innermost first. `extents` are in elements, as those of a `box`; `strides` are
+    bytes between neighbours along every axis but the first, whose elements lie side by side. Lines
+    of `swizzle` bytes have their units of 16 bytes swizzled, unless it is 0. `argument` is a place
+    among the kernel's arguments.
+    """
+
+    argument: int
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+    box: tuple[int, ...]
+    swizzle: int
 
 
 class Launch(Record, frozen=True):
     """One launch of a GPU function. `grid` and `block` are extents along (x, y, z).
 
-    `arguments` are places among the kernel's arguments, -1 for its scratch. `shared` bytes of a
-    block and `registers` of a thread are what the compiler reported, the most of all binaries;
-    `dynamic` shared bytes of a block are asked for beside them, when it is launched.
+    `arguments` are places among the kernel's arguments, -1 for its scratch, or maps of arguments.
+    `shared` bytes of a block and `registers` of a thread are what the compiler reported; `dynamic`
+    shared bytes of a block are asked for beside them, when it is launched.
     """
 
     symbol: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
-    arguments: tuple[int, ...]
+    arguments: tuple[int | TensorMap, ...]
     shared: int
     dynamic: int
     registers: int
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Of all arguments, also those that it has maps of."""
+        return tuple(a.argument if isinstance(a, TensorMap) else a for a in self.arguments)
 
-class Cubins(Record, frozen=True, tag="cubins"):
-    """Code for NVIDIA GPUs: a binary for each architecture, launches one after another.
+
+class Cubin(Record, frozen=True):
+    """A binary for one architecture, a file with its hash, and launches one after another.
 
     They share `scratch` bytes, which hold garbage at the start.
     """
 
-    files: dict[str, Binary]
+    file: str
+    sha256: str
     launches: tuple[Launch, ...]
     scratch: int
+
+
+class Cubins(Record, frozen=True, tag="cubins"):
+    """Code for NVIDIA GPUs, by architecture such as sm_90a."""
+
+    binaries: dict[str, Cubin]
+
+    @property
+    def scratch(self) -> int:
+        """Bytes that the greediest binary takes."""
+        return max((each.scratch for each in self.binaries.values()), default=0)
 
 
 class Work(Record, frozen=True):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ir.command import Error
-from ir.plan import Cubins, Launch, Plan
-from ir.plan.code import shared_limit
+from ir.plan import Cubin, Cubins, Launch, Plan
+from ir.plan.cubins import shared_limit
 from runtime.cuda.driver import Driver, Function, Gpu
 from runtime.verify import verified
 
@@ -35,16 +35,16 @@ def load(driver: Driver, plan: Plan, directory: Path, gpu: int) -> Kernels:
 
 def _kernel(driver: Driver, name: str, code: Cubins, directory: Path, gpu: int) -> list[Loaded]:
     found = driver.gpu(gpu)
-    arch = choose(found.arch, code.files)
+    arch = choose(found.arch, code.binaries)
     if arch is None:
         raise Error(
             f"cuda:{gpu} is {found.name}, {found.arch}; the plan was built for "
-            f"{', '.join(sorted(code.files))}; build it with --arch {found.arch}"
+            f"{', '.join(sorted(code.binaries))}; build it with --arch {found.arch}"
         )
-    binary = code.files[arch]
-    path = verified(directory / binary.file, binary.sha256)
-    asked = _asked(code)
-    _require_shared(name, code, found, gpu)
+    cubin = code.binaries[arch]
+    path = verified(directory / cubin.file, cubin.sha256)
+    asked = _asked(cubin)
+    _require_shared(name, cubin, found, gpu)
     try:
         functions = driver.load(gpu, path.read_bytes(), list(asked))
         for symbol, shared in asked.items():
@@ -52,20 +52,20 @@ def _kernel(driver: Driver, name: str, code: Cubins, directory: Path, gpu: int) 
                 driver.permit(functions[symbol], shared)
     except Error as error:
         raise Error(f"{path}: cannot be loaded onto cuda:{gpu}: {error}") from error
-    return [Loaded(launch, functions[launch.symbol]) for launch in code.launches]
+    return [Loaded(launch, functions[launch.symbol]) for launch in cubin.launches]
 
 
-def _asked(code: Cubins) -> dict[str, int]:
+def _asked(cubin: Cubin) -> dict[str, int]:
     """The functions in the order of their launches, with the shared bytes asked for at most."""
     found: dict[str, int] = {}
-    for launch in code.launches:
+    for launch in cubin.launches:
         found[launch.symbol] = max(found.get(launch.symbol, 0), launch.dynamic)
     return found
 
 
-def _require_shared(name: str, code: Cubins, found: Gpu, gpu: int) -> None:
+def _require_shared(name: str, cubin: Cubin, found: Gpu, gpu: int) -> None:
     """Raise Error for a kernel that another GPU of the generation has the shared memory for."""
-    takes = max(launch.shared + launch.dynamic for launch in code.launches)
+    takes = max(launch.shared + launch.dynamic for launch in cubin.launches)
     if takes > shared_limit(found.arch):
         raise Error(
             f"cuda:{gpu} is {found.name}, {found.arch}, with {shared_limit(found.arch):,} bytes of "

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ir.command import Error
+from ir.plan import DTYPES, TensorMap
 from runtime.cuda.calls import Calls
+from runtime.cuda.maps import Words, encoded
 from runtime.memory import Bytes
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
@@ -196,20 +198,26 @@ class Driver:
         most = attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         self._call("cuFuncSetAttribute", function.handle, most, shared)
 
+    def tensor_map(self, gpu: int, map: TensorMap, dtype: DTYPES, address: int) -> Words:
+        """An array at an address, for launches on a GPU that copy boxes of it."""
+        self._use(gpu)
+        return encoded(self._call, map, dtype, address)
+
     def launch(
         self,
         function: Function,
         grid: Extents,
         block: Extents,
-        pointers: Sequence[int],
+        arguments: Sequence[int | Words],
         stream: Stream,
         *,
         shared: int = 0,
     ) -> None:
-        """Run a function on pointers; `shared` bytes of a block, which must be permitted."""
+        """Run a function on pointers and maps; `shared` bytes of a block, which must be
+        permitted."""
         self._use(stream.gpu)
-        values = np.array(pointers, np.uint64)
-        places = values.ctypes.data + 8 * np.arange(len(values), dtype=np.uint64)
+        values = [np.atleast_1d(np.asarray(argument, np.uint64)) for argument in arguments]
+        places = np.array([value.ctypes.data for value in values], np.uint64)
         self._call(
             "cuLaunchKernel",
             function.handle,

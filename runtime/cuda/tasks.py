@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ir.plan import Move, Plan, Program, Run
+from ir.plan import Launch, Move, Plan, Program, Run, TensorMap
 from runtime.cuda.cubins import Kernels
 from runtime.cuda.driver import Driver, Stream
 from runtime.cuda.hazards import Operation, Span
 from runtime.cuda.mail import Bundle, Mail, Parcel
+from runtime.cuda.maps import Words
 from runtime.cuda.memory import Device
 from runtime.cuda.slot import Box, part
 from runtime.executor import Step
@@ -94,21 +95,14 @@ class Machine:
         device = self.devices[step.device]
         arguments = self.plan.kernels[step.kernel].arguments
         places = list(zip(step.offsets, arguments, strict=True))
-        # -1, the last of these, is the scratch.
-        pointers = [*(device.arena.address + offset for offset in step.offsets), device.scratch]
+        kernel = self.kernels[step.device][step.kernel]
+        launches = [(loaded, self._given(loaded.launch, step)) for loaded in kernel]
 
         def issue() -> None:
-            for loaded in self.kernels[step.device][step.kernel]:
-                launch = loaded.launch
-                taken = [pointers[place] for place in launch.arguments]
-                self.driver.launch(
-                    loaded.function,
-                    launch.grid,
-                    launch.block,
-                    taken,
-                    device.compute,
-                    shared=launch.dynamic,
-                )
+            for loaded, given in launches:
+                launch, shared = loaded.launch, loaded.launch.dynamic
+                extents = launch.grid, launch.block
+                self.driver.launch(loaded.function, *extents, given, device.compute, shared=shared)
 
         return Task(
             stream=device.compute,
@@ -118,6 +112,21 @@ class Machine:
             step=step,
             devices=(step.device,),
         )
+
+    def _given(self, launch: Launch, step: Run) -> list[int | Words]:
+        """What a launch gets: pointers into the device's memory, and maps of what lies there."""
+        device, arguments = self.devices[step.device], self.plan.kernels[step.kernel].arguments
+        # -1, the last of these, is the scratch.
+        pointers = [*(device.arena.address + offset for offset in step.offsets), device.scratch]
+
+        def given(argument: int | TensorMap) -> int | Words:
+            if isinstance(argument, int):
+                return pointers[argument]
+            place = argument.argument
+            dtype = arguments[place].dtype
+            return self.driver.tensor_map(device.gpu, argument, dtype, pointers[place])
+
+        return [given(argument) for argument in launch.arguments]
 
     def _move(self, step: Move) -> Task:
         source, target = self.devices[step.source], self.devices[step.target]

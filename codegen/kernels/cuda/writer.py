@@ -17,6 +17,7 @@ from codegen.kernels.writer import Lane, Rule
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
+from ir.plan import TensorMap
 from ir.type import TensorType
 
 WARP = Cuda.lanes
@@ -32,11 +33,13 @@ class Launch:
 
 @dataclass(frozen=True)
 class Built:
-    """A kernel before it is compiled. `scratch` bytes are shared by all of its launches."""
+    """A kernel before it is compiled. `scratch` bytes are shared by all of its launches; parameter
+    `map_K` is number K of `maps`."""
 
     function: Any
     scratch: int
     launches: tuple[Launch, ...]
+    maps: tuple[TensorMap, ...] = ()
 
 
 class Register:
