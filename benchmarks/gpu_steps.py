@@ -14,8 +14,8 @@ from statistics import median
 
 from benchmarks import gpu_kernels
 from benchmarks.contest import Contestant
-from benchmarks.gpu_ceilings import Ceilings
 from benchmarks.gpu_worker import FED, ONE, STEPS, TWO
+from codegen.tuning.cuda.ceilings import Ceilings
 from ir.command import Error
 
 ORDER = (("bf16", 128), ("bf16", 1024), ("tf32", 128), ("fp32", 128), ("tf32", 1024))

@@ -9,11 +9,12 @@ import pytest
 
 from benchmarks import gpu_kernels, gpu_steps
 from benchmarks.contest import Contestant
-from benchmarks.gpu_ceilings import Ceilings
 from benchmarks.gpu_kernels import Measured
-from benchmarks.gpu_noise import CHUNK, fill, noise
 from benchmarks.gpu_steps import LEAST, ORDER, Contest, contests, held, table
 from benchmarks.gpu_worker import FED, ONE, TWO, our_step
+from codegen.tuning.cuda.ceilings import Ceilings
+from codegen.tuning.cuda.noise import CHUNK, fill, noise
+from codegen.tuning.cuda.single import places, single
 from ir.command import Error
 from ir.graph import Graph
 from ir.ops import apply
@@ -23,9 +24,8 @@ from runtime.devices import open_executor
 from runtime.memory import decoded
 from tests import built
 from tests.gpu.build import PLANS
-from tests.gpu.single import places, single
 
-CEILINGS = Ceilings({"f32": 2e12, "tf32": 8e12, "bf16": 16e12}, 1e12)
+CEILINGS = Ceilings({"f32": 2e12, "tf32": 8e12, "bf16": 16e12}, 1e12, 1e-6)
 
 
 def plan_path() -> Path:

@@ -5,12 +5,13 @@ clocks of one processor, for GPUs since 2020.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TypeVar
 
 from codegen.kernels.cuda.form import F32, Form
 from codegen.kernels.cuda.writer import WARP
+from codegen.tuning.parameters import Shape
 
 PROCESSORS = 132
 REGISTERS = 64 << 10
@@ -77,6 +78,12 @@ class Tile:
         """How many blocks of threads a processor has at a time."""
         return REGISTERS // (self.threads * self.registers)
 
+    @property
+    def shape(self) -> Shape:
+        """All but what there is to sum."""
+        names = (field.name for field in fields(self) if field.name != "size")
+        return Shape(type(self).__name__, {name: getattr(self, name) for name in names})
+
     # ------------------------------------------------------------------------ geometry
 
     @property
@@ -132,6 +139,20 @@ def cheapest(tiles: Iterable[AnyTile]) -> AnyTile:
     """The one of least cost, also of those that cut sums into parts."""
     every = (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
     return min(every, key=lambda tile: (tile.cost, -tile.warps, tile.parts))
+
+
+def few_best(tiles: Iterable[AnyTile], count: int) -> list[AnyTile]:
+    """The cheapest, each in as many parts as suit it best; ones of the same cost in their order."""
+    ranked = [cheapest([tile]) for tile in tiles if tile.fits]
+    return sorted(ranked, key=lambda tile: tile.cost)[:count]
+
+
+def of_shape(tiles: Iterable[AnyTile], shape: Shape | None) -> AnyTile | None:
+    """The tile that has a shape; none where it has no room, or is none of these."""
+    if shape is None:
+        return None
+    every = (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
+    return next((tile for tile in every if tile.shape == shape), None)
 
 
 def _in_parts(whole: AnyTile) -> Iterator[AnyTile]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codegen.kernels import writer
 from codegen.kernels.memory import Home, Scratch
@@ -19,6 +19,9 @@ from codegen.targets import Cuda
 from ir.graph import Graph, Node
 from ir.plan import TensorMap
 from ir.type import TensorType
+
+if TYPE_CHECKING:
+    from codegen.kernels.cuda.tile import Tile
 
 WARP = Cuda.lanes
 
@@ -34,12 +37,13 @@ class Launch:
 @dataclass(frozen=True)
 class Built:
     """A kernel before it is compiled. `scratch` bytes are shared by all of its launches; parameter
-    `map_K` is number K of `maps`."""
+    `map_K` is number K of `maps`. A contraction is shared out by `tile`."""
 
     function: Any
     scratch: int
     launches: tuple[Launch, ...]
     maps: tuple[TensorMap, ...] = ()
+    tile: "Tile | None" = None
 
 
 class Register:

@@ -87,7 +87,7 @@ class SimtTile(Tile):
 
 def best_tile(size: Size) -> SimtTile:
     """The cheapest."""
-    return cheapest(_tiles(size))
+    return cheapest(every_tile(size))
 
 
 def shapes() -> list[tuple[int, int]]:
@@ -96,7 +96,8 @@ def shapes() -> list[tuple[int, int]]:
     return [(height, warps) for height, warps in each if height * warps % MULTIPLE == 0]
 
 
-def _tiles(size: Size) -> Iterator[SimtTile]:
+def every_tile(size: Size) -> Iterator[SimtTile]:
+    """All that are worth a thought, each in one part."""
     for height, warps in shapes():
         if warps * height < size.rows + height:
             for blocks in range(1, min(BLOCKS, size.blocks) + 1):

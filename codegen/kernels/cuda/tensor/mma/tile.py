@@ -1,5 +1,6 @@
 """How the warps of a block share a tile: each has some rows of some columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -41,4 +42,9 @@ class MmaTile(TensorTile):
 
 def best_tile(size: Size) -> MmaTile:
     """The cheapest."""
-    return cheapest(tiles(MmaTile, size, 1, GRIDS, product(HEIGHTS, WIDTHS)))
+    return cheapest(every_tile(size))
+
+
+def every_tile(size: Size) -> Iterator[MmaTile]:
+    """All that are worth a thought, each in one part."""
+    return tiles(MmaTile, size, 1, GRIDS, product(HEIGHTS, WIDTHS))

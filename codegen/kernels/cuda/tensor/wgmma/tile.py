@@ -1,5 +1,6 @@
 """How groups of four warps share a tile: each has some rows of some columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -44,4 +45,9 @@ class GroupTile(TensorTile):
 
 def best_tile(size: Size) -> GroupTile:
     """The cheapest."""
-    return cheapest(tiles(GroupTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS)))
+    return cheapest(every_tile(size))
+
+
+def every_tile(size: Size) -> Iterator[GroupTile]:
+    """All that are worth a thought, each in one part."""
+    return tiles(GroupTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS))
