@@ -2,7 +2,8 @@
 
 Measures what the card can do at most, whole steps in each precision (`gpu_steps`), and every kernel
 alone (`gpu_kernels`). FOLDER is what `tests.gpu.build` made. Prints tables, and writes all figures
-as JSON named after the card.
+as JSON named after the card, and its ceilings as the record that builds for its architecture read
+(`codegen/tuning/records.py`).
 """
 
 import argparse
@@ -15,8 +16,10 @@ from pathlib import Path
 from benchmarks import gpu_kernels, gpu_steps
 from benchmarks.gpu_steps import BATCHES, PRECISIONS, Contest, Figures
 from benchmarks.peers import GPU_MODES
+from codegen.tuning import records
 from codegen.tuning.cuda import ceiling_kernels, ceilings
 from codegen.tuning.cuda.ceilings import Ceilings
+from codegen.tuning.records import Records
 from ir.command import Error, run
 from runtime.cuda.driver import gpus
 
@@ -33,6 +36,8 @@ def main() -> None:
     contests = gpu_steps.contests(plans, options.precision, options.batch)
     limits = ceilings.measured(plans / ceiling_kernels.PLAN / "plan.json")
     print(f"{card}: {_shown(limits)}", flush=True)
+    record = records.path(Path(options.out), found[0].arch)
+    records.keep(record, Records(limits.speeds(found[0])))
     target = Path(options.out) / f"{re.sub('[^a-z0-9]+', '-', card.lower()).strip('-')}.json"
     figures: Figures = {"card": card, "arch": found[0].arch, **_versions()}
     figures["ceilings"] = {**vars(limits), "flops": dict(limits.flops)}
@@ -45,6 +50,7 @@ def main() -> None:
         kernels[name] = _kernels(name, plans, limits)
         _write(target, figures)
     print(f"figures {target}")
+    print(f"record  {record}")
 
 
 def _shown(ceilings: Ceilings) -> str:

@@ -154,15 +154,16 @@ def test_contestants_do_steps(plans: Path, capsys: pytest.CaptureFixture[str]) -
     (rows,) = held([Contest("fp32", 128)], plans, CEILINGS, options(60))
     assert [row["name"] for row in rows] == [ONE, TWO, FED]
     assert all(len(row["seconds"]) == 2 for row in rows)  # type: ignore[arg-type]
+    assert all(row["predicted"] == gpu_steps.predicted(plan_path()) > 0 for row in rows)
     assert "fp32, batch 128" in capsys.readouterr().out
 
 
 def test_a_table_compares_with_our_first() -> None:
     ours, theirs = (Contestant(name, ["true"], {}) for name in (ONE, "compile"))
     ours.seconds, theirs.seconds = [4e-3, 2e-3, 3e-3], [6e-3]
-    _, _, first, second = table(Contest("bf16", 1024), [ours, theirs], least=1.5e-3)
-    assert first.split()[-5:] == ["3.000", "2.000", "341333", "1.00", "50%"]
-    assert second.split()[-5:] == ["6.000", "6.000", "170667", "2.00", "25%"]
+    _, _, first, second = table(Contest("bf16", 1024), [ours, theirs], 1.5e-3, {ONE: 2.5e-3})
+    assert first.split()[-6:] == ["3.000", "2.000", "2.500", "341333", "1.00", "50%"]
+    assert second.split()[-6:] == ["6.000", "6.000", "-", "170667", "2.00", "25%"]
     for each in (ours, theirs):
         each.leave()
 
