@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from codegen import build, devices, tune
-from codegen.cache import Compiled
-from codegen.compile import compile_one
+from codegen.cache import Cache, Compiled
+from codegen.compile import Job, compile_one, compile_some
 from codegen.cost.speeds import GUESSES
 from codegen.cuda import emulator, toolchain
 from codegen.cuda.compiler import Compiler
@@ -83,11 +83,16 @@ def ticking(plan: Plan, directory: Path) -> dict[str, float]:
     return {name: drawn(name) for name in plan.kernels}
 
 
+def made(jobs: Mapping[str, Job], cache: Cache | None) -> dict[str, Compiled]:
+    """In the place of `compile_some`."""
+    return {key: nothing(*job) for key, job in jobs.items()}
+
+
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be compiled."""
     skip_compiling(monkeypatch)
-    monkeypatch.setattr(search, "compile_one", nothing)
+    monkeypatch.setattr(search, "compile_some", made)
     monkeypatch.setattr(toolchain, "find", lambda: Compiler("fake 1.0", BOTH.arches))
 
 
@@ -186,12 +191,11 @@ def test_little_is_no_reason_to_change() -> None:
 def test_tiles_whose_kernel_is_refused_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *_ = candidates(dense(), GROUPS)
 
-    def refused(text: str, target: Cuda) -> Compiled:
-        if target.shape not in (first, second):
-            raise Error("spills")
-        return nothing(text, target)
+    def some(jobs: Mapping[str, Job], cache: Cache | None) -> dict[str, Compiled]:
+        accepted = [GROUPS.shaped(shape) for shape in (first, second)]
+        return made({key: job for key, job in jobs.items() if job[1] in accepted}, cache)
 
-    monkeypatch.setattr(search, "compile_one", refused)
+    monkeypatch.setattr(search, "compile_some", some)
     found = search.search(dense(), GROUPS, ticking, None)
     assert found is not None
     assert found.tried == 2
@@ -254,6 +258,20 @@ def test_a_damaged_tile_is_refused(tmp_path: Path, tile: str) -> None:
     (tmp_path / "sm_90a.json").write_text(f'{{"tiles": {{"a": {tile}}}}}')
     with pytest.raises(Error, match=r"sm_90a\.json: is no record of sizes"):
         records.read(tmp_path / "sm_90a.json")
+
+
+def test_kernels_that_are_refused_are_left_out(tmp_path: Path) -> None:
+    try:
+        compiler = toolchain.find()
+    except Error as error:
+        pytest.skip(str(error))
+    target, cache = Cuda("fast", ("sm_90a",), compiler.name), Cache(tmp_path / "cache")
+    foreign = dataclasses.replace(target, arches=("sm_999",))
+    jobs = {"good": (print_graph(dense()), target), "bad": (print_graph(dense()), foreign)}
+    found = compile_some(jobs, cache)
+    assert list(found) == ["good"]
+    assert cache.get("good") == found["good"]
+    assert compile_some({"good": jobs["good"]}, cache) == found
 
 
 def test_a_compiled_kernel_says_whether_it_has_the_tile() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codegen import emit
 from codegen.cache import Cache, Compiled
-from codegen.compile import compile_one
+from codegen.compile import compile_some
 from codegen.folder import publish
 from codegen.kernels import build
 from codegen.kernels.cuda.product import engine_of
@@ -18,7 +18,6 @@ from codegen.region import Region
 from codegen.targets import Cuda
 from codegen.tuning.cuda.single import only
 from codegen.tuning.parameters import Shape
-from ir.command import Error
 from ir.graph import Graph
 from ir.plan import Plan, folder
 from ir.printer import print_graph
@@ -49,13 +48,12 @@ def search(region: Graph, target: Cuda, clock: Clock, cache: Cache | None) -> Fo
     """Try tiles for a region's kernel; None where it has no tile to choose. Raises Error.
 
     `target` has one architecture. Tiles whose kernel is refused, such as for registers that it
-    spills, are passed over.
+    spills, are passed over. A build finds what it will need in the cache.
     """
-    kernels = {}
+    text = print_graph(region)
     shapes = {key_of(region, target.shaped(shape)): shape for shape in candidates(region, target)}
-    for key, shape in shapes.items():
-        if made := _compiled(region, key, target.shaped(shape), cache):
-            kernels[key] = made
+    jobs = {key: (text, target.shaped(shape)) for key, shape in shapes.items()}
+    kernels = compile_some(jobs, cache)
     if not kernels:
         return None
     seconds = _timed(region, kernels, target, clock)
@@ -75,19 +73,6 @@ def candidates(region: Graph, target: Cuda) -> Iterator[Shape]:
     every = engine_of(built.tile.size, target).every_tile(built.tile.size)
     others = [tile.shape for tile in few_best(every, CANDIDATES + 1)]
     yield from [shape for shape in others if shape != built.tile.shape][:CANDIDATES]
-
-
-def _compiled(region: Graph, key: str, target: Cuda, cache: Cache | None) -> Compiled | None:
-    """A kernel, which a build with this tile finds in the cache; None where it is refused."""
-    made = cache.get(key) if cache else None
-    if made is None:
-        try:
-            made = compile_one(print_graph(region), target)
-        except Error:
-            return None
-        if cache:
-            cache.put(key, made)
-    return made
 
 
 def _timed(
