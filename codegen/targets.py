@@ -197,7 +197,8 @@ class Cuda(Target):
     @property
     def shape(self) -> Shape | None:
         """The tile of one region's kernel, on the one architecture that is left."""
-        return dict(self.shapes).get(*self.arches) if len(self.arches) == 1 else None
+        (first, *others) = self.arches
+        return None if others else dict(self.shapes).get(first)
 
     @property
     def groups(self) -> bool:

@@ -23,7 +23,7 @@ from codegen.cuda import emulator, toolchain
 from codegen.cuda.compiler import Compiler
 from codegen.kernels.cuda.form import BF16, F32, TF32
 from codegen.kernels.cuda.product import engine_of
-from codegen.kernels.cuda.tile import Size, cheapest, few_best, of_shape
+from codegen.kernels.cuda.tile import Size, few_best
 from codegen.keys import key_of
 from codegen.targets import Cuda
 from codegen.tuning import records
@@ -114,14 +114,15 @@ sizes = st.builds(
 @given(sizes, st.sampled_from(["sm_80", "sm_90a"]))
 def test_candidates_are_the_cheapest_of_different_shapes(size: Size, arch: str) -> None:
     engine = engine_of(size, BOTH.only(arch))
-    some = few_best(engine.every_tile(size), CANDIDATES)
+    best = engine.best_tile(size)
+    some = few_best(type(best).every(size), CANDIDATES)
     costs = [tile.cost for tile in some]
     assert costs == sorted(costs)
-    assert costs[0] == cheapest(engine.every_tile(size)).cost == engine.best_tile(size).cost
+    assert costs[0] == best.cost
     assert 0 < len(some) <= CANDIDATES
     assert len({repr(tile.shape) for tile in some}) == len(some)
     for tile in some:
-        assert of_shape(engine.every_tile(size), tile.shape) == tile
+        assert best.shaped(tile.shape) == tile
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from codegen.kernels.cuda import simt
 from codegen.kernels.cuda.form import form_of
 from codegen.kernels.cuda.operand import At, Chunk, Element, Part, Run, when
 from codegen.kernels.cuda.tensor import mma, wgmma
-from codegen.kernels.cuda.tile import Size, Tile, of_shape
+from codegen.kernels.cuda.tile import Size, Tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.math import f32
@@ -28,7 +28,7 @@ Place = TypeVar("Place")
 """Where one of the products lies, such as its group and its pixel."""
 
 Engine = Any
-"""A way to add up products: `every_tile` for a size, the `best_tile` of them, and its `Sums`."""
+"""A way to add up products: its `best_tile` for a size, and its `Sums`."""
 
 
 class Product(Generic[Place]):
@@ -79,8 +79,7 @@ class Product(Generic[Place]):
         flipped, width = (rows.flipped, columns.flipped), min(rows.width, columns.width)
         size = replace(self.size(), width=width, flipped=flipped, form=self.form)
         self._engine = engine_of(size, self._target)
-        measured = of_shape(self._engine.every_tile(size), self._target.shape)
-        tile = measured or self._engine.best_tile(size)
+        tile = self._engine.best_tile(size).shaped(self._target.shape)
         if tile.parts == 1:
             self._sum(tile, None)
         else:

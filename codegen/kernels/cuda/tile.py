@@ -7,7 +7,7 @@ clocks of one processor, for GPUs since 2020.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from codegen.kernels.cuda.form import F32, Form
 from codegen.kernels.cuda.writer import WARP
@@ -48,7 +48,7 @@ class Size:
 class Tile:
     """What each block of threads sums: `rows` of `blocks` of columns, one of `parts` parts.
 
-    Subclasses say how its warps share it.
+    Subclasses say how its warps share it, and which tiles there are.
     """
 
     size: Size
@@ -56,6 +56,11 @@ class Tile:
     warps: int
     rows: int
     blocks: int
+
+    @classmethod
+    def every(cls, size: Size) -> Iterator[Self]:
+        """All that are worth a thought, each in one part."""
+        raise NotImplementedError
 
     @property
     def registers(self) -> int:
@@ -83,6 +88,13 @@ class Tile:
         """All but what there is to sum."""
         names = (field.name for field in fields(self) if field.name != "size")
         return Shape(type(self).__name__, {name: getattr(self, name) for name in names})
+
+    def shaped(self, shape: Shape | None) -> Self:
+        """The tile of another shape for the same sums; this one where there is none that fits."""
+        if shape is None or shape == self.shape:
+            return self
+        others = _possible(type(self).every(self.size))
+        return next((tile for tile in others if tile.shape == shape), self)
 
     # ------------------------------------------------------------------------ geometry
 
@@ -137,8 +149,7 @@ AnyTile = TypeVar("AnyTile", bound=Tile)
 
 def cheapest(tiles: Iterable[AnyTile]) -> AnyTile:
     """The one of least cost, also of those that cut sums into parts."""
-    every = (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
-    return min(every, key=lambda tile: (tile.cost, -tile.warps, tile.parts))
+    return min(_possible(tiles), key=lambda tile: (tile.cost, -tile.warps, tile.parts))
 
 
 def few_best(tiles: Iterable[AnyTile], count: int) -> list[AnyTile]:
@@ -147,12 +158,9 @@ def few_best(tiles: Iterable[AnyTile], count: int) -> list[AnyTile]:
     return sorted(ranked, key=lambda tile: tile.cost)[:count]
 
 
-def of_shape(tiles: Iterable[AnyTile], shape: Shape | None) -> AnyTile | None:
-    """The tile that has a shape; none where it has no room, or is none of these."""
-    if shape is None:
-        return None
-    every = (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
-    return next((tile for tile in every if tile.shape == shape), None)
+def _possible(tiles: Iterable[AnyTile]) -> Iterator[AnyTile]:
+    """Those that fit, also in several parts."""
+    return (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
 
 
 def _in_parts(whole: AnyTile) -> Iterator[AnyTile]:

@@ -1,6 +1,6 @@
 """Contractions in f32, multiplied and added by the threads."""
 
 from codegen.kernels.cuda.simt.sums import Sums
-from codegen.kernels.cuda.simt.tile import best_tile, every_tile
+from codegen.kernels.cuda.simt.tile import best_tile
 
-__all__ = ["Sums", "best_tile", "every_tile"]
+__all__ = ["Sums", "best_tile"]

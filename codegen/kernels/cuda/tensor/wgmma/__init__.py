@@ -1,6 +1,6 @@
 """By `wgmma`: four warps at a time multiply chunks where they lie, in shared memory."""
 
 from codegen.kernels.cuda.tensor.wgmma.sums import Sums
-from codegen.kernels.cuda.tensor.wgmma.tile import best_tile, every_tile
+from codegen.kernels.cuda.tensor.wgmma.tile import best_tile
 
-__all__ = ["Sums", "best_tile", "every_tile"]
+__all__ = ["Sums", "best_tile"]
