@@ -36,10 +36,10 @@ class Card:
     def tuned(self, region: Graph) -> Tuned | None:
         """Kernels are kept for the builds that follow. Raises Error."""
         name = self.class_of(region)
-        found = (
-            search(region, self.target, timing.seconds, Cache(default_folder())) if name else None
-        )
-        if name is None or found is None:
+        if name is None:
+            return None
+        found = search(region, self.target, timing.seconds, Cache(default_folder()))
+        if found is None:
             return None
         chosen = f"{_shown(found.shape)}, the best of {found.tried}"
         return Tuned(Records(tiles={name: found.shape}), found.before, found.seconds, chosen)
