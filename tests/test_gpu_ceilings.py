@@ -23,6 +23,8 @@ def test_copies_and_multiply_adds_are_done() -> None:
     pointers = [data.ctypes.data, copy.ctypes.data]
     emulator.compile(ceiling_kernels.COPY)["copy"]((3, 1, 1), block, pointers)
     assert np.array_equal(copy, data)
+    emulator.compile(ceiling_kernels.EMPTY)["nothing"]((1, 1, 1), block, [copy.ctypes.data])
+    assert np.array_equal(copy, data)
     sums = aligned(np.zeros(block[0], np.float32))
     emulator.compile(ceiling_kernels.FMA)["multiply_add"]((1, 1, 1), block, [sums.ctypes.data])
     by, rounds = 1 - 1e-7 * np.arange(block[0]), ceiling_kernels.ROUNDS

@@ -1,17 +1,21 @@
 """What the benchmark on a GPU counts, compares and prints, as far as it works without one."""
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu_kernels, gpu_steps
+from benchmarks import gpu, gpu_kernels, gpu_steps
 from benchmarks.contest import Contestant
 from benchmarks.gpu_kernels import Measured
 from benchmarks.gpu_steps import LEAST, ORDER, Contest, contests, held, table
 from benchmarks.gpu_worker import FED, ONE, TWO, our_step
+from codegen.tuning import records
+from codegen.tuning.cuda import ceilings
 from codegen.tuning.cuda.ceilings import Ceilings
 from codegen.tuning.cuda.noise import CHUNK, fill, noise
 from codegen.tuning.cuda.single import places, single
@@ -20,6 +24,7 @@ from ir.graph import Graph
 from ir.ops import apply
 from ir.plan import folder, read
 from ir.type import DType, TensorType
+from runtime.cuda.driver import Gpu
 from runtime.devices import open_executor
 from runtime.memory import decoded
 from tests import built
@@ -106,6 +111,22 @@ def test_the_least_time_of_a_step_is_that_of_its_kernels() -> None:
 
 
 # --------------------------------------------------------------------------------- steps
+
+
+def test_ceilings_are_kept_for_builds(
+    plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, out = Gpu("NVIDIA H200", "sm_90a", 132), tmp_path / "out"
+    monkeypatch.setattr(gpu, "gpus", lambda: [card])
+    monkeypatch.setattr(ceilings, "measured", lambda path: CEILINGS)
+    monkeypatch.setattr(gpu_steps, "held", lambda *given: [[{"name": ONE}]])
+    monkeypatch.setattr(gpu, "_kernels", lambda *given: [])
+    monkeypatch.setattr(sys, "argv", ["gpu", "--plans", str(plans), "--out", str(out)])
+    gpu.main()
+    figures = json.loads((out / "nvidia-h200.json").read_text())
+    assert figures["ceilings"] == {"flops": CEILINGS.flops, "bytes": 1e12, "launch": 1e-6}
+    assert figures["steps"] == [{"name": ONE}]
+    assert records.read(out / "sm_90a.json").speeds == CEILINGS.speeds(card)
 
 
 def options(seconds: float, **others: Any) -> argparse.Namespace:
