@@ -36,7 +36,7 @@ def main() -> None:
     contests = gpu_steps.contests(plans, options.precision, options.batch)
     limits = ceilings.measured(plans / ceiling_kernels.PLAN / "plan.json")
     print(f"{card}: {_shown(limits)}", flush=True)
-    record = records.path(Path(options.out), found[0].arch)
+    record = records.file_of(Path(options.out), found[0].arch)
     records.keep(record, Records(limits.speeds(found[0])))
     target = Path(options.out) / f"{re.sub('[^a-z0-9]+', '-', card.lower()).strip('-')}.json"
     figures: Figures = {"card": card, "arch": found[0].arch, **_versions()}

@@ -31,7 +31,7 @@ def main() -> None:
     options = _options(main.__doc__)
     machine = MACHINES[_kind(options)](options)
     (name,) = machine.target.machines
-    path = options.out or records.path(default_folder(), name)
+    path = options.out or records.file_of(default_folder(), name)
     speeds = machine.ceilings()
     if options.file is not None:
         for region in regions(options, machine):

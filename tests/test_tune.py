@@ -233,7 +233,7 @@ def test_the_command_keeps_what_builds_then_use(
     words = ["--kind", "cpu", "--devices", "1", *mode.options()]
     monkeypatch.setattr(sys, "argv", ["tune", str(network), *words])
     tune.main()
-    kept = records.read(records.path(tmp_path / "cache", machine()))
+    kept = records.read(records.file_of(tmp_path / "cache", machine()))
     assert {name.split()[1] for name in kept.tunings} == OPS
     assert kept.speeds is not None
     some, of_all = measured(built(monkeypatch, capsys, network))

@@ -39,10 +39,10 @@ class Records(Record, frozen=True, omit_defaults=True):
 
 def load(machine: str, folder: Path) -> Records:
     """All that is known of a machine. Raises Error for a damaged file."""
-    return read(path(SHIPPED, machine)) | read(path(folder, machine))
+    return read(file_of(SHIPPED, machine)) | read(file_of(folder, machine))
 
 
-def path(folder: Path, machine: str) -> Path:
+def file_of(folder: Path, machine: str) -> Path:
     """Where a machine's file is."""
     return folder / f"{machine}.json"
 
