@@ -2,7 +2,8 @@
 
 Measures what the card can do at most, whole steps in each precision (`gpu_steps`), and every kernel
 alone (`gpu_kernels`). FOLDER is what `tests.gpu.build` made. Prints tables, and writes all figures
-as JSON named after the card.
+as JSON named after the card, and its ceilings as the record that builds for its architecture read
+(`codegen/tuning/records.py`).
 """
 
 import argparse
@@ -12,10 +13,13 @@ import platform
 import re
 from pathlib import Path
 
-from benchmarks import gpu_ceilings, gpu_kernels, gpu_steps
-from benchmarks.gpu_ceilings import Ceilings
+from benchmarks import gpu_kernels, gpu_steps
 from benchmarks.gpu_steps import BATCHES, PRECISIONS, Contest, Figures
 from benchmarks.peers import GPU_MODES
+from codegen.tuning import records
+from codegen.tuning.cuda import ceiling_kernels, ceilings
+from codegen.tuning.cuda.ceilings import Ceilings
+from codegen.tuning.records import Records
 from ir.command import Error, run
 from runtime.cuda.driver import gpus
 
@@ -30,25 +34,29 @@ def main() -> None:
         raise Error("no GPU can be used here; expected one, its driver, and the extra cuda")
     plans, card = Path(options.plans), found[0].name
     contests = gpu_steps.contests(plans, options.precision, options.batch)
-    ceilings = gpu_ceilings.measured(plans)
-    print(f"{card}: {_shown(ceilings)}", flush=True)
+    limits = ceilings.measured(plans / ceiling_kernels.PLAN / "plan.json")
+    print(f"{card}: {_shown(limits)}", flush=True)
+    record = records.file_of(Path(options.out), found[0].arch)
+    records.keep(record, Records(limits.speeds(found[0])))
     target = Path(options.out) / f"{re.sub('[^a-z0-9]+', '-', card.lower()).strip('-')}.json"
     figures: Figures = {"card": card, "arch": found[0].arch, **_versions()}
-    figures["ceilings"] = {"flops": dict(ceilings.flops), "bytes": ceilings.bytes}
+    figures["ceilings"] = {**vars(limits), "flops": dict(limits.flops)}
     figures["steps"] = steps = list[Figures]()
-    for rows in gpu_steps.held(contests, plans, ceilings, options):
+    for rows in gpu_steps.held(contests, plans, limits, options):
         steps += rows
         _write(target, figures)
     figures["kernels"] = kernels = Figures()
     for name in _names(contests, plans):
-        kernels[name] = _kernels(name, plans, ceilings)
+        kernels[name] = _kernels(name, plans, limits)
         _write(target, figures)
     print(f"figures {target}")
+    print(f"record  {record}")
 
 
 def _shown(ceilings: Ceilings) -> str:
     rates = [f"{rate / 1e12:.1f} TFLOP/s in {form}" for form, rate in ceilings.flops.items()]
-    return ", ".join((*rates, f"{ceilings.bytes / 1e9:.0f} GB/s"))
+    launch = f"{1e6 * ceilings.launch:.2f} us for a launch"
+    return ", ".join((*rates, f"{ceilings.bytes / 1e9:.0f} GB/s", launch))
 
 
 def _write(target: Path, figures: Figures) -> None:

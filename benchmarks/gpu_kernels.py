@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.gpu_ceilings import Ceilings
-from benchmarks.gpu_noise import fill
+from codegen.tuning.cuda.ceilings import Ceilings
+from codegen.tuning.cuda.noise import fill
+from codegen.tuning.cuda.single import single
+from codegen.tuning.cuda.timing import timed
 from ir.graph import Graph
 from ir.ops.precision import form_of
 from ir.plan import Plan, Run, folder, read
 from ir.plan.prediction import kernel_seconds
 from runtime.devices import open_executor
 from runtime.executor import Executor
-from tests.gpu.single import region_of, single, timed
+from tests.gpu.single import region_of
 
 TIMES, RUNS = 10, 3
 """Launches in a graph; graphs that are timed together."""

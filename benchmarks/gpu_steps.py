@@ -7,16 +7,18 @@ All contestants of a contest, which is a precision and a batch, are processes th
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks import gpu_kernels
 from benchmarks.contest import Contestant
-from benchmarks.gpu_ceilings import Ceilings
 from benchmarks.gpu_worker import FED, ONE, STEPS, TWO
+from codegen.tuning.cuda.ceilings import Ceilings
 from ir.command import Error
+from ir.plan import read
+from ir.plan.prediction import Prediction
 
 ORDER = (("bf16", 128), ("bf16", 1024), ("tf32", 128), ("fp32", 128), ("tf32", 1024))
 """Of contests, the most important first."""
@@ -84,8 +86,8 @@ def _held(
     contest: Contest, plans: Path, least: float, seconds: float, options: argparse.Namespace
 ) -> list[Figures]:
     """`least` is the time of a step that the card's ceilings allow."""
-    names = (*contest.ours(plans), *options.modes)
-    running = [_contestant(name, contest, plans) for name in names]
+    ours = contest.ours(plans)
+    running = [_contestant(name, contest, plans) for name in (*ours, *options.modes)]
     failed: list[Figures] = []
     begin = time.monotonic()
     for number in range(1 + options.rounds):
@@ -103,9 +105,17 @@ def _held(
     for each in running:
         each.leave()
     ready = [each for each in running if each.seconds]
-    for line in table(contest, ready, least):
+    predictions = {name: predicted(plans / plan / "plan.json") for name, plan in ours.items()}
+    for line in table(contest, ready, least, predictions):
         print(line, flush=True)
-    return [*(_facts(each, contest.batch, least) for each in ready), *failed]
+    rows = (_facts(each, contest.batch, least, predictions.get(each.name)) for each in ready)
+    return [*rows, *failed]
+
+
+def predicted(path: Path) -> float:
+    """Seconds of a training step, as its plan predicts them."""
+    plan = read(path)
+    return Prediction(plan, plan.binding, cores=1).timeline(plan.programs["train"]).seconds
 
 
 def _contestant(name: str, contest: Contest, plans: Path) -> Contestant:
@@ -115,25 +125,36 @@ def _contestant(name: str, contest: Contest, plans: Path) -> Contestant:
     return Contestant(name, [*command, name, *facts], {})
 
 
-def table(contest: Contest, contestants: Sequence[Contestant], least: float) -> Iterator[str]:
-    """Lines for people: how many times as long as our first each takes, and the share of its time
-    that the ceilings allow for our kernels."""
+def table(
+    contest: Contest,
+    contestants: Sequence[Contestant],
+    least: float,
+    predictions: Mapping[str, float],
+) -> Iterator[str]:
+    """Lines for people: what was predicted of ours, how many times as long as our first each
+    takes, and the share of its time that the ceilings allow for our kernels."""
     ours = [median(each.seconds) for each in contestants if each.name == ONE]
     yield ""
-    yield f"{contest!s:30} {'ms a step':>9} {'least':>8} {'images/s':>9} {'ratio':>6} roofline"
+    yield (
+        f"{contest!s:30} {'ms a step':>9} {'least':>8} {'predicted':>9} {'images/s':>9} "
+        f"{'ratio':>6} roofline"
+    )
     for each in contestants:
         middle = median(each.seconds)
-        times = f"{1e3 * middle:9.3f} {1e3 * min(each.seconds):8.3f} {contest.batch / middle:9.0f}"
+        times = f"{1e3 * middle:9.3f} {1e3 * min(each.seconds):8.3f}"
+        meant = f"{1e3 * predictions[each.name]:9.3f}" if each.name in predictions else f"{'-':>9}"
         ratio = middle / ours[0] if ours else float("nan")
-        yield f"{each.name:30} {times} {ratio:6.2f} {least / middle:8.0%}"
+        rates = f"{contest.batch / middle:9.0f} {ratio:6.2f} {least / middle:8.0%}"
+        yield f"{each.name:30} {times} {meant} {rates}"
 
 
-def _facts(contestant: Contestant, batch: int, least: float) -> Figures:
-    """For JSON."""
+def _facts(contestant: Contestant, batch: int, least: float, predicted: float | None) -> Figures:
+    """For JSON; nothing is predicted of others than ours."""
     middle = median(contestant.seconds)
     return {
         "name": contestant.name,
         "seconds": contestant.seconds,
+        "predicted": predicted,
         "images/s": batch / middle,
         "of ceiling": least / middle,
     }

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from codegen import devices
 from codegen.assemble import Assembled, Options, assemble
@@ -13,14 +12,11 @@ from codegen.cache import Cache, default_folder
 from codegen.folder import plan_path, publish
 from codegen.programs import Watch
 from codegen.summary import summary
+from codegen.tuning.records import measured
 from ir.command import run
 from ir.text import read
 from passes.context import PRECISIONS, positive, to_stderr
 from passes.dump import dump_to, quiet
-
-if TYPE_CHECKING:
-    from codegen.targets import Target
-    from ir.plan import Speeds
 
 
 def main() -> None:
@@ -41,7 +37,7 @@ def build(options: argparse.Namespace) -> Assembled:
     kind = binding[0].partition(":")[0]
     target = devices.target(kind, arch=options.arch, mcpu=options.mcpu, winograd=options.winograd)
     cache = None if options.no_cache else Cache(default_folder())
-    target, speeds = _measured(target)
+    target, speeds = measured(target)
     watch = _watch(options.dump)
     keep = tuple(filter(None, options.keep.split(",")))
     chosen = Options(
@@ -50,15 +46,6 @@ def build(options: argparse.Namespace) -> Assembled:
     assembled = assemble(network, chosen)
     publish(assembled.plan, path, assembled.files)
     return assembled
-
-
-def _measured(target: "Target") -> "tuple[Target, Speeds | None]":
-    """The target with the sizes that were measured for it, and its speeds. Raises Error."""
-    # They import the compiler, which takes a second.
-    from codegen.targets import Cpu
-    from codegen.tuning.records import measured
-
-    return measured(target) if isinstance(target, Cpu) else (target, None)
 
 
 def _watch(folder: str | None) -> Watch:

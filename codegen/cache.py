@@ -29,7 +29,8 @@ class Compiled:
 
     For a CPU `.so`, which exports `kernel`; for GPUs a binary and its source for each architecture,
     such as `.sm_80.cubin` and `.sm_80.cu`, and its `variants`. The rest is as in a plan; `work`
-    only where it can be counted.
+    only where it can be counted. `tuned` says whether it has the sizes that its target asks for:
+    of what was measured for kernels of another time, some may no longer fit.
     """
 
     files: Mapping[str, bytes]
@@ -37,6 +38,7 @@ class Compiled:
     per_thread: int = 0
     variants: Mapping[str, Variant] = field(default_factory=dict)
     work: Work | None = None
+    tuned: bool = True
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -52,6 +54,7 @@ class _Facts(Record, frozen=True):
     per_thread: int
     variants: dict[str, Variant]
     work: Work | None
+    tuned: bool
 
 
 class Cache:
@@ -76,13 +79,14 @@ class Cache:
             files = {suffix: self._path(key, suffix).read_bytes() for suffix in facts.sha256}
         except (OSError, ValueError, msgspec.DecodeError):
             return None
-        found = Compiled(files, facts.scratch, facts.per_thread, facts.variants, facts.work)
+        rest = (facts.scratch, facts.per_thread, facts.variants, facts.work, facts.tuned)
+        found = Compiled(files, *rest)
         return found if files and found.sha256 == facts.sha256 else None
 
     def put(self, key: str, kernel: Compiled) -> None:
         """Keep a kernel. Raises Error when it cannot be written."""
-        variants = dict(kernel.variants)
-        facts = _Facts(kernel.sha256, kernel.scratch, kernel.per_thread, variants, kernel.work)
+        variants, rest = dict(kernel.variants), (kernel.work, kernel.tuned)
+        facts = _Facts(kernel.sha256, kernel.scratch, kernel.per_thread, variants, *rest)
         try:
             for suffix, content in kernel.files.items():
                 write_whole(self._path(key, suffix), [content])

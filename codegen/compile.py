@@ -6,7 +6,7 @@ text, the kernel comes back as bytes and small records; nothing is pickled but t
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -29,36 +29,58 @@ if TYPE_CHECKING:
     from codegen.targets import Target
 
 
+Job = tuple[str, "Target"]
+"""A region as text, and what to compile it for."""
+
+
 def compile_all(
     regions: Mapping[str, str], target: "Target", cache: Cache | None
 ) -> tuple[dict[str, Compiled], int]:
     """The kernels by key, and how many the cache held. Raises Error where one cannot be made."""
-    found = {key: cache.get(key) if cache else None for key in regions}
-    kernels = {key: kernel for key, kernel in found.items() if kernel}
+    jobs = {key: (text, target) for key, text in regions.items()}
+    kernels = _cached(jobs, cache)
     cached = len(kernels)
-    missing = {key: text for key, text in regions.items() if key not in kernels}
-    for key, kernel in _compile_missing(missing, target):
-        if cache:
-            cache.put(key, kernel)
-        kernels[key] = kernel
+    for key, future in _compiled(jobs.keys() - kernels.keys(), jobs):
+        kernels[key] = _kept(key, _result(future), cache)
     return {key: kernels[key] for key in regions}, cached
 
 
-def _compile_missing(
-    regions: Mapping[str, str], target: "Target"
-) -> Iterator[tuple[str, Compiled]]:
-    if not regions:
+def compile_some(jobs: Mapping[str, Job], cache: Cache | None) -> dict[str, Compiled]:
+    """Kernels by key, each for a target of its own; those that cannot be made are left out."""
+    kernels = _cached(jobs, cache)
+    for key, future in _compiled(jobs.keys() - kernels.keys(), jobs):
+        if not isinstance(future.exception(), Error):
+            kernels[key] = _kept(key, _result(future), cache)
+    return {key: kernels[key] for key in jobs if key in kernels}
+
+
+def _cached(keys: Iterable[str], cache: Cache | None) -> dict[str, Compiled]:
+    found = {key: cache.get(key) if cache else None for key in keys}
+    return {key: kernel for key, kernel in found.items() if kernel}
+
+
+def _kept(key: str, kernel: Compiled, cache: Cache | None) -> Compiled:
+    if cache:
+        cache.put(key, kernel)
+    return kernel
+
+
+def _compiled(
+    keys: Collection[str], jobs: Mapping[str, Job]
+) -> "Iterator[tuple[str, Future[Compiled]]]":
+    """Some of the jobs as they are done."""
+    if not keys:
         return
-    workers = min(len(regions), len(os.sched_getaffinity(0)))
+    workers = min(len(keys), len(os.sched_getaffinity(0)))
     with (
-        _progress(len(regions)) as advance,
+        _progress(len(keys)) as advance,
         ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool,
     ):
-        ordered = sorted(regions, key=lambda key: -_rank(regions[key]))
-        futures = {pool.submit(compile_one, regions[key], target): key for key in ordered}
+        ordered = sorted(keys, key=lambda key: (-_rank(jobs[key][0]), key))
+        futures = {pool.submit(compile_one, *jobs[key]): key for key in ordered}
         try:
             for future in as_completed(futures):
-                yield futures[future], _result(future)
+                yield futures[future], future
                 advance()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from ir.command import Error
 from passes.context import MOST
 from runtime.cuda.calls import LIBRARY
-from runtime.cuda.driver import Driver, gpus
+from runtime.cuda.driver import Driver, Gpu, gpus
 
 if TYPE_CHECKING:
     # It imports the compiler, which takes a second.
-    from codegen.targets import Target
+    from codegen.targets import Cuda, Target
 
 KINDS = ("cpu", "cuda")
 CPU = ("cpu:0", "cpu:1")
@@ -44,6 +44,19 @@ def _chosen() -> tuple[tuple[str, ...], str]:
     if len(found) == 1:
         return ("cuda:0", "cuda:0"), f"one GPU is here, {names}, for both logical devices"
     return ("cuda:0", "cuda:1"), f"{len(found)} GPUs are here, {names}"
+
+
+def kind_here() -> str:
+    """Of the devices that a build without names takes."""
+    return "cuda" if gpus() else "cpu"
+
+
+def first_gpu() -> Gpu:
+    """Of this machine. Raises Error, which says what is missing, where there is none."""
+    found = gpus()
+    if not found:
+        raise Error(f"{_without_gpu()}; expected one to measure, its driver and the extra cuda")
+    return found[0]
 
 
 def _without_gpu() -> str:
@@ -85,8 +98,8 @@ def _named(text: str) -> tuple[str, ...]:
 
 def target(kind: str, *, arch: str | None, mcpu: str, winograd: str) -> "Target":
     """What to compile for. Raises Error for an option of the other kind, or an unknown machine."""
-    # They import the compiler, which takes a second.
-    from codegen.targets import cpu, cuda
+    # It imports the compiler, which takes a second.
+    from codegen.targets import cpu
 
     if kind == "cpu":
         if arch is not None:
@@ -96,6 +109,13 @@ def target(kind: str, *, arch: str | None, mcpu: str, winograd: str) -> "Target"
         return cpu(mcpu, winograd=winograd)
     if mcpu:
         raise Error("--mcpu: is for CPUs, and this build is for GPUs; expected --arch")
+    return cuda_target(arch, winograd)
+
+
+def cuda_target(arch: str | None, winograd: str) -> "Cuda":
+    """GPUs of the architectures named, else of those here. Raises Error."""
+    from codegen.targets import cuda
+
     return cuda(_arches(arch), winograd=winograd)
 
 

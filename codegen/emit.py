@@ -60,7 +60,7 @@ def kernel(region: Region, key: str, compiled: Compiled, target: "Target") -> pl
         flops=sum(flops(node) for node in region.graph.nodes),
         moved=sum(argument.bytes for argument in arguments),
         work=compiled.work or nominal_work(region.graph),
-        measured=target.is_measured(region.graph),
+        measured=compiled.tuned and target.is_measured(region.graph),
     )
 
 

@@ -38,7 +38,7 @@ def summary(assembled: Assembled, cores: int) -> Iterator[str]:
 def _sizes(plan: Plan) -> Iterator[str]:
     """How many kernels have sizes that were measured on such a machine."""
     kernels = [kernel for name, kernel in plan.kernels.items() if name.startswith(CHOSEN)]
-    if kernels and plan.target["kind"] == "cpu":
+    if kernels:
         measured = sum(kernel.measured for kernel in kernels)
         yield _line("tuning", f"{measured} of {len(kernels)} measured, the others by formula")
 

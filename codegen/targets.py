@@ -1,17 +1,29 @@
 """What kernels are compiled for: TVM's target, and the limits that schedules follow from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import tvm
 from tvm.target import codegen as llvm
 
 from codegen.cuda import toolchain
 from codegen.layout import LANES, Blocked
-from codegen.tuning.parameters import Caches, Tuning, by_formula, shape_class
+from codegen.tuning.parameters import (
+    KB,
+    Caches,
+    Shape,
+    Tuning,
+    by_formula,
+    shape_class,
+    tile_class,
+)
 from ir.command import Error
 from ir.graph import Graph
 from passes.context import PRECISIONS, Precision
+
+if TYPE_CHECKING:
+    from codegen.tuning.records import Records
 
 WINOGRAD = "fast"
 """What is done unless asked otherwise."""
@@ -36,13 +48,22 @@ class Target:
         """How its values lie in memory."""
         return Blocked(self.lanes)
 
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines that it is for, as records of what was measured on them name them."""
+        raise NotImplementedError
+
+    def knowing(self, records: "Mapping[str, Records]") -> Self:
+        """The same with sizes that were measured on its machines, by their names."""
+        raise NotImplementedError
+
     def is_measured(self, region: Graph) -> bool:
         """Whether the sizes for a region's kernel were measured."""
-        return False
+        raise NotImplementedError
 
     def tuned(self, region: Graph) -> Self:
         """The same with sizes chosen for the kernel of a region."""
-        return self
+        raise NotImplementedError
 
     def tvm(self) -> Any:
         """The target as TVM spells it."""
@@ -72,6 +93,17 @@ class Cpu(Target):
     accumulators: int
     tuning: Tuning
     measured: tuple[tuple[str, Tuning], ...] = ()
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Such as icelake-server-48-1280-49152: caches in KB."""
+        caches = caches_of(self.mcpu)
+        sizes = (caches.first, caches.second, caches.shared)
+        return ("-".join([self.mcpu, *(str(size // KB) for size in sizes)]),)
+
+    def knowing(self, records: "Mapping[str, Records]") -> "Cpu":
+        (known,) = records.values()
+        return replace(self, measured=tuple(sorted(known.tunings.items())))
 
     def is_measured(self, region: Graph) -> bool:
         return shape_class(region, self.winograd) in dict(self.measured)
@@ -123,7 +155,9 @@ def _accumulators(target: Any, mtriple: str) -> int:
 class Cuda(Target):
     """NVIDIA GPUs of some architectures, such as sm_80 and sm_90a; a binary is made for each.
 
-    `compiler` names the program, with its version, that makes them from CUDA C.
+    `compiler` names the program, with its version, that makes them from CUDA C. `measured` are
+    tiles by architecture and class of regions, `shapes` those of one region's kernel, by
+    architecture; where there is none, costs that are estimates decide.
     """
 
     kind = "cuda"
@@ -131,10 +165,40 @@ class Cuda(Target):
     precisions = PRECISIONS
     arches: tuple[str, ...]
     compiler: str
+    measured: tuple[tuple[str, str, Shape], ...] = ()
+    shapes: tuple[tuple[str, Shape], ...] = ()
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        return self.arches
+
+    def knowing(self, records: "Mapping[str, Records]") -> "Cuda":
+        known = ((arch, *item) for arch, r in records.items() for item in sorted(r.tiles.items()))
+        return replace(self, measured=tuple(known))
+
+    def is_measured(self, region: Graph) -> bool:
+        return bool(self.tuned(region).shapes)
+
+    def tuned(self, region: Graph) -> "Cuda":
+        name = tile_class(region, self.winograd)
+        found = tuple((arch, shape) for arch, each, shape in self.measured if each == name)
+        return replace(self, measured=(), shapes=found or self.shapes)
+
+    def shaped(self, shape: Shape) -> "Cuda":
+        """The same with a tile for the kernel of one region, on all architectures."""
+        return replace(self, measured=(), shapes=tuple((arch, shape) for arch in self.arches))
 
     def only(self, arch: str) -> "Cuda":
         """One of the architectures: each has code of its own."""
-        return replace(self, arches=(arch,))
+        measured = tuple(each for each in self.measured if each[0] == arch)
+        shapes = tuple(each for each in self.shapes if each[0] == arch)
+        return replace(self, arches=(arch,), measured=measured, shapes=shapes)
+
+    @property
+    def shape(self) -> Shape | None:
+        """The tile of one region's kernel, on the one architecture that is left."""
+        (first, *others) = self.arches
+        return None if others else dict(self.shapes).get(first)
 
     @property
     def groups(self) -> bool:

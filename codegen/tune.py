@@ -3,134 +3,110 @@
 Tries sizes for the kernels of a plan, or of a network as IR text, by timing them, and keeps the
 best beside the compiled kernels, from where every build takes them. Then it fits what instructions
 take, for predictions. Without a file it only measures the machine's ceilings, in a few seconds.
+A plan for GPUs is tuned on this machine's GPU, others on its cores.
 """
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
+from codegen import devices
 from codegen.cache import default_folder
-from codegen.devices import add_accuracy
-from codegen.programs import lower, require_precision
-from codegen.steps import Call, steps
-from codegen.targets import Cpu, cpu
-from codegen.tuning import records, timing
-from codegen.tuning.ceilings import ceilings
-from codegen.tuning.fit import KINDS, Sample, fitted
-from codegen.tuning.parameters import Tuning, shape_class
+from codegen.targets import cpu
+from codegen.tuning import records
+from codegen.tuning.cores import Cores
+from codegen.tuning.cuda.card import Card
+from codegen.tuning.machine import Machine
 from codegen.tuning.records import Records
-from codegen.tuning.search import Found, Search
+from codegen.tuning.regions import first_op, is_network, lowered, plan_at, planned
 from ir import plan as plans
 from ir.command import Error, run
 from ir.graph import Graph
-from ir.plan import Speeds
-from ir.text import parse, read
-from passes.context import Context, positive, to_stderr
-from passes.dump import quiet
+from passes.context import PRECISIONS, positive
 
 
 def main() -> None:
     """Measure which sizes suit this machine's kernels, and how fast it is; keep it as JSON."""
     options = _options(main.__doc__)
-    timing.pool(options.threads)
-    target = cpu(winograd=options.winograd)
-    path = options.out or default_folder() / records.file_name(target)
-    speeds = ceilings(target, options.threads)
+    machine = MACHINES[_kind(options)](options)
+    (name,) = machine.target.machines
+    path = options.out or records.file_of(default_folder(), name)
+    speeds = machine.ceilings()
     if options.file is not None:
-        found = [_tuned(each, target, options, path) for each in regions(options, target)]
-        speeds = _fitted(found, speeds, options.threads)
+        for region in regions(options, machine):
+            _tune(region, machine, path)
+        speeds = machine.fitted(speeds)
     _keep(path, Records(speeds))
-    print(f"{'one core':12} {_rates(speeds)}")
+    print(f"{f'one {speeds.unit}':12} {machine.rates(speeds)}")
     print(f"{'kept in':12} {path}")
 
 
-# ------------------------------------------------------------------------------- sizes
-
-
-def regions(options: argparse.Namespace, target: Cpu) -> list[Graph]:
+def regions(options: argparse.Namespace, machine: Machine) -> list[Graph]:
     """The different regions of a plan, or of a network's programs. Raises Error."""
-    if options.file == "-" or Path(options.file).suffix == ".ir":
-        found = _lowered(read(options.file), target, options.devices)
+    found: Iterator[Graph]
+    if is_network(options.file):
+        found = lowered(options.file, machine.target, options.devices, options.precision)
     else:
-        found = _planned(Path(options.file))
-    classes = {shape_class(region, target.winograd) or region: region for region in found}
-    return [each for each in classes.values() if _first(each).startswith(options.only)]
+        found = planned(plan_at(options.file))
+    classes = {machine.class_of(region) or region: region for region in found}
+    return [each for each in classes.values() if first_op(each).startswith(options.only)]
 
 
-def _lowered(network: Graph, target: Cpu, devices: int) -> Iterator[Graph]:
-    context = Context(devices, say=to_stderr)
-    require_precision(network, target)
-    programs = lower(network, context, target.layout, lambda name: quiet).programs
-    for graph in programs.values():
-        calls = (step for step in steps(graph, target.layout) if isinstance(step, Call))
-        yield from (call.region.graph for call in calls)
-
-
-def _planned(path: Path) -> Iterator[Graph]:
-    path = path / "plan.json" if path.is_dir() else path
-    for name in plans.read(path).kernels:
-        text = plans.folder(path) / "kernels" / f"{name}.ir"
-        try:
-            yield parse(text.read_text("utf-8"))
-        except OSError as error:
-            raise Error(f"{text}: cannot be read: {error.strerror}") from error
-
-
-def _first(region: Graph) -> str:
-    return next(node.op for node in region.nodes if node.inputs)
-
-
-def _tuned(region: Graph, target: Cpu, options: argparse.Namespace, path: Path) -> Found:
+def _tune(region: Graph, machine: Machine, path: Path) -> None:
     """Tune one region. What was found is kept at once, so that a stop loses little."""
-    found = Search(region, target, options.repeat, options.threads).run()
-    if name := shape_class(region, target.winograd):
-        _keep(path, Records(tunings={name: found.tuning}))
-    chosen = _chosen(target.tuning, found.tuning) if name else "nothing to choose"
-    gain = f"{1e3 * found.before:8.2f} -> {1e3 * found.seconds:8.2f} ms"
-    print(f"{_first(region):20} {gain}  {chosen}", flush=True)
-    return found
-
-
-def _chosen(before: Tuning, after: Tuning) -> str:
-    """The fields that differ."""
-    fields = [field for field in vars(after) if getattr(before, field) != getattr(after, field)]
-    return ", ".join(f"{field}={getattr(after, field)}" for field in fields) or "as by formula"
+    tuned = machine.tuned(region)
+    if tuned is None:
+        return
+    _keep(path, tuned.found)
+    gain = f"{1e3 * tuned.before:8.3f} -> {1e3 * tuned.seconds:8.3f} ms"
+    print(f"{first_op(region):20} {gain}  {tuned.chosen}", flush=True)
 
 
 def _keep(path: Path, found: Records) -> None:
     records.keep(path, records.read(path) | found)
 
 
-# ------------------------------------------------------------------------------- speeds
+# ------------------------------------------------------------------------------- machines
 
 
-def _fitted(found: Sequence[Found], start: Speeds, threads: int) -> Speeds:
-    """Speeds that explain what was measured; ceilings alone where that is too little."""
-    samples = [Sample(each.work, each.moved, each.seconds * threads) for each in found]
-    speeds = fitted(samples, start)
-    errors = [sample.error(speeds) for sample in samples]
-    if errors:
-        print(f"{'fitted to':12} {len(errors)} kernels, median error {median(errors):.1%}")
-    return speeds
+def _cores(options: argparse.Namespace) -> Cores:
+    return Cores(cpu(winograd=options.winograd), options.threads, options.repeat)
 
 
-def _rates(speeds: Speeds) -> str:
-    """Nanoseconds by kind of instruction, and bytes per second."""
-    costs = ", ".join(f"{getattr(speeds, kind):g} {kind.replace('_', '-')}" for kind in KINDS)
-    near, far = speeds.near / 1e9, speeds.far / 1e9
-    return f"ns for {costs}; {near:.0f} GB/s from caches, {far:.0f} from memory"
+def _card(options: argparse.Namespace) -> Card:
+    """Raises Error without a GPU, and for several architectures."""
+    gpu = devices.first_gpu()
+    target = devices.cuda_target(options.arch or gpu.arch, options.winograd)
+    if len(target.arches) > 1:
+        raise Error(f"--arch: {options.arch} are several; expected the one of {gpu.name}")
+    return Card(target, gpu)
+
+
+MACHINES: dict[str, Callable[[argparse.Namespace], Machine]] = {"cpu": _cores, "cuda": _card}
+"""By kind of device."""
+
+
+def _kind(options: argparse.Namespace) -> str:
+    """Asked for; else what the plan is for; else what a build takes here."""
+    if options.kind or options.arch:
+        return options.kind or "cuda"
+    if options.file is None or is_network(options.file):
+        return devices.kind_here()
+    return plans.read(plan_at(options.file)).target["kind"]
 
 
 def _options(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m codegen.tune", description=description)
     add, cores = parser.add_argument, len(os.sched_getaffinity(0))
     add("file", nargs="?", help="a plan, or IR text as FILE.ir or - (default: ceilings only)")
+    add("--kind", choices=MACHINES, help="what to measure (default: the plan's, else a GPU if any)")
+    add("--arch", metavar="NAME", help="of the GPU, such as sm_90a (default: its own)")
     add("--devices", type=positive, default=2, metavar="N", help="that IR text is split for (2)")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of IR text (default fp32)")
     add("--only", default="", metavar="OP", help="regions that begin so, such as conv_dw")
-    add_accuracy(parser)
-    add("--repeat", type=positive, default=5, metavar="N", help="calls of each kernel (5)")
+    devices.add_accuracy(parser)
+    add("--repeat", type=positive, default=5, metavar="N", help="calls of each CPU kernel (5)")
     add("--threads", type=positive, default=cores, metavar="N", help="default: one per core")
     add("-o", dest="out", type=Path, metavar="FILE", help="instead of the user's own record")
     return parser.parse_args()

@@ -20,13 +20,14 @@ from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built as CpuBuilt
 from codegen.region import Region, extract
 from codegen.targets import Cpu, Cuda, Target, cpu
+from codegen.tuning.cuda.single import GUARD
 from ir.graph import Graph, Node
 from ir.op import Array
 from ir.ops import apply
 from ir.type import TensorType
 from tests import mode
 from tests.op_cases import Case
-from tests.operands import GUARD, aligned, memory, results
+from tests.operands import aligned, memory, results
 
 NOT_BATCHED = {("bias_add", 1), ("center", 1)}
 

@@ -5,6 +5,7 @@ from random import Random
 import numpy as np
 
 from codegen.layout import Blocked
+from codegen.tuning.cuda.single import GUARD
 from ir.eval import in_type
 from ir.graph import Graph, Node
 from ir.leaf import logical_name
@@ -12,9 +13,6 @@ from ir.op import Array
 from ir.type import TensorType
 from runtime.memory import DTYPES, decoded, encoded
 from runtime.packing import pack, unpack
-
-GUARD = 64
-
 
 # ---------------------------------------------------------------------------- memory
 

@@ -162,9 +162,7 @@ def kernel(name: str, tiny: Tiny, folder: Path) -> Kernel:
         arguments=arguments,
         flops=SIZE,
         moved=sum(argument.bytes for argument in arguments),
-        work=Work(
-            multiply_adds=SIZE, simple=0, dear=0, loads=SIZE, stores=SIZE, scalars=0, tensor=0
-        ),
+        work=Work(SIZE, simple=0, dear=0, loads=SIZE, stores=SIZE, scalars=0, tf32=0, bf16=0),
         measured=False,
     )
 

@@ -40,7 +40,7 @@ from tests.plans import two_devices
 
 SPEEDS = GUESSES["cpu"]
 KINDS = Work.__struct_fields__
-NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
+NOTHING = Work(*[0] * len(Work.__struct_fields__))
 
 
 # ------------------------------------------------------------------------------- counting

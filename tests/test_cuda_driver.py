@@ -33,10 +33,11 @@ WORDS = {
     Status.ILLEGAL_ADDRESS: (b"CUDA_ERROR_ILLEGAL_ADDRESS", b"an illegal memory access"),
 }
 MAP = TensorMap(argument=0, extents=(32, 7), strides=(64,), box=(32, 5), swizzle=64)
-CAPABILITY = {"major": 9, "minor": 0}
+CAPABILITY = {"major": 9, "minor": 0, "processors": 132}
 ATTRIBUTES = SimpleNamespace(
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR="major",
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR="minor",
+    CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT="processors",
 )
 
 
@@ -241,7 +242,7 @@ def test_gpus_are_told_by_name_and_architecture(
 ) -> None:
     monkeypatch.setitem(CAPABILITY, "minor", minor)
     monkeypatch.setattr(calls, "optional", lambda name, extra: Cuda())
-    assert gpus() == [Gpu("NVIDIA H200", arch)] * 2
+    assert gpus() == [Gpu("NVIDIA H200", arch, 132)] * 2
 
 
 @pytest.mark.parametrize(

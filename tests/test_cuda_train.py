@@ -1,6 +1,7 @@
 """`runtime.train` on simulated GPUs: what it learns, says and refuses."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def trained(
 
 
 def test_runs_give_the_same_bits_however_bound_or_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = plan(tmp_path)
     ways = {
@@ -57,6 +58,9 @@ def test_runs_give_the_same_bits_however_bound_or_cut(
     assert [r["step"] for r in one if "loss" in r] == list(range(1, 101))
     assert [r.get("loss") for r in one] == [r.get("loss") for r in two]
     assert [r.get("validation_loss") for r in one] == [r.get("validation_loss") for r in two]
+    shown = capsys.readouterr().err
+    assert re.search(r"^step +ms predicted +share$", shown, re.MULTILINE)
+    assert re.search(r"^predicted [\d.]+ ms of [\d.]+: error", shown, re.MULTILINE)
     trace = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert {event["name"] for event in trace if event["ph"] == "X"} >= {"transfer weight1"}
 

@@ -37,6 +37,7 @@ ALSO = {
     "codegen/cuda/emulated.py": {"runtime"},
     "codegen/cost/": {"tvm_ffi"},
     "codegen/devices.py": {"runtime"},
+    "codegen/tuning/cuda/": {"runtime"},
     "codegen/tuning/timing.py": {"runtime"},
     "ir/plan/": {"msgspec"},
 }

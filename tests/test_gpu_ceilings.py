@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import gpu_ceilings, gpu_products
 from codegen.cuda import disassembler, emulator, toolchain
+from codegen.tuning.cuda import ceiling_kernels, products
 from ir.command import Error
 from tests.closeness import assert_close
 from tests.operands import aligned
@@ -15,48 +15,50 @@ ONES = {"tf32": 0x3F800000, "bf16": 0x3F803F80}
 
 @pytest.mark.skipif(not emulator.available(), reason="no C++ compiler to run CUDA C with")
 def test_copies_and_multiply_adds_are_done() -> None:
-    block = (gpu_ceilings.THREADS, 1, 1)
+    block = (ceiling_kernels.THREADS, 1, 1)
     data = aligned(
-        np.random.default_rng(0).random(gpu_ceilings.EACH * 4 * block[0] * 3, np.float32)
+        np.random.default_rng(0).random(ceiling_kernels.EACH * 4 * block[0] * 3, np.float32)
     )
     copy = aligned(np.zeros_like(data))
     pointers = [data.ctypes.data, copy.ctypes.data]
-    emulator.compile(gpu_ceilings.COPY)["copy"]((3, 1, 1), block, pointers)
+    emulator.compile(ceiling_kernels.COPY)["copy"]((3, 1, 1), block, pointers)
+    assert np.array_equal(copy, data)
+    emulator.compile(ceiling_kernels.EMPTY)["nothing"]((1, 1, 1), block, [copy.ctypes.data])
     assert np.array_equal(copy, data)
     sums = aligned(np.zeros(block[0], np.float32))
-    emulator.compile(gpu_ceilings.FMA)["multiply_add"]((1, 1, 1), block, [sums.ctypes.data])
-    by, rounds = 1 - 1e-7 * np.arange(block[0]), gpu_ceilings.ROUNDS
+    emulator.compile(ceiling_kernels.FMA)["multiply_add"]((1, 1, 1), block, [sums.ctypes.data])
+    by, rounds = 1 - 1e-7 * np.arange(block[0]), ceiling_kernels.ROUNDS
     each = sum(by**place for place in range(rounds)) * 1e-3
-    starts = sum(range(gpu_ceilings.SUMS)) * by**rounds
-    assert_close(sums, starts + gpu_ceilings.SUMS * each, 1e-3, "sums")
+    starts = sum(range(ceiling_kernels.SUMS)) * by**rounds
+    assert_close(sums, starts + ceiling_kernels.SUMS * each, 1e-3, "sums")
 
 
 @pytest.mark.skipif(not emulator.available(), reason="no C++ compiler to run CUDA C with")
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a"])
-@pytest.mark.parametrize("form", gpu_products.FORMS)
+@pytest.mark.parametrize("form", products.FORMS)
 def test_as_many_products_are_added_as_are_counted(form: str, arch: str, order: str) -> None:
-    rounds, blocks = 2 * gpu_products.FEWER, 2
-    ones = aligned(np.full(gpu_products.OPERANDS // 4, ONES[form], np.uint32))
-    sums = aligned(np.zeros(blocks * 4 * gpu_products.THREADS, np.float32))
-    kernel = emulator.compile(gpu_products.source(form, arch, rounds))["multiply_all"]
-    extents, pointers = ((blocks, 1, 1), (gpu_products.THREADS, 1, 1)), (ones, sums)
-    shared = gpu_products.OPERANDS if arch == "sm_90a" else 0
+    rounds, blocks = 2 * products.FEWER, 2
+    ones = aligned(np.full(products.OPERANDS // 4, ONES[form], np.uint32))
+    sums = aligned(np.zeros(blocks * 4 * products.THREADS, np.float32))
+    kernel = emulator.compile(products.source(form, arch, rounds))["multiply_all"]
+    extents, pointers = ((blocks, 1, 1), (products.THREADS, 1, 1)), (ones, sums)
+    shared = products.OPERANDS if arch == "sm_90a" else 0
     kernel(*extents, [each.ctypes.data for each in pointers], order=order, shared=shared)
-    assert sums.sum() == blocks * gpu_products.multiply_adds(form, rounds)
+    assert sums.sum() == blocks * products.multiply_adds(form, rounds)
     assert (sums == sums[0]).all()
 
 
 @pytest.mark.skipif(not disassembler.available(), reason="no nvdisasm")
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_90a"])
-@pytest.mark.parametrize("form", gpu_products.FORMS)
+@pytest.mark.parametrize("form", products.FORMS)
 def test_products_are_left_to_tensor_cores(form: str, arch: str) -> None:
     """They stay in registers, and ptxas says nothing of waits that it had to add (C75..)."""
     try:
         compiler = toolchain.find()
     except Error as error:
         pytest.skip(str(error))
-    source = gpu_products.source(form, arch, gpu_ceilings.PRODUCTS)
+    source = products.source(form, arch, ceiling_kernels.PRODUCTS)
     cubin, report = compiler.translate(source, arch)
     assert "0 bytes stack frame, 0 bytes spill stores" in report
     assert "(C75" not in report

@@ -1,31 +1,36 @@
 """What the benchmark on a GPU counts, compares and prints, as far as it works without one."""
 
 import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu_kernels, gpu_steps
+from benchmarks import gpu, gpu_kernels, gpu_steps
 from benchmarks.contest import Contestant
-from benchmarks.gpu_ceilings import Ceilings
 from benchmarks.gpu_kernels import Measured
-from benchmarks.gpu_noise import CHUNK, fill, noise
 from benchmarks.gpu_steps import LEAST, ORDER, Contest, contests, held, table
 from benchmarks.gpu_worker import FED, ONE, TWO, our_step
+from codegen.tuning import records
+from codegen.tuning.cuda import ceilings
+from codegen.tuning.cuda.ceilings import Ceilings
+from codegen.tuning.cuda.noise import CHUNK, fill, noise
+from codegen.tuning.cuda.single import places, single
 from ir.command import Error
 from ir.graph import Graph
 from ir.ops import apply
 from ir.plan import folder, read
 from ir.type import DType, TensorType
+from runtime.cuda.driver import Gpu
 from runtime.devices import open_executor
 from runtime.memory import decoded
 from tests import built
 from tests.gpu.build import PLANS
-from tests.gpu.single import places, single
 
-CEILINGS = Ceilings({"f32": 2e12, "tf32": 8e12, "bf16": 16e12}, 1e12)
+CEILINGS = Ceilings({"f32": 2e12, "tf32": 8e12, "bf16": 16e12}, 1e12, 1e-6)
 
 
 def plan_path() -> Path:
@@ -108,6 +113,22 @@ def test_the_least_time_of_a_step_is_that_of_its_kernels() -> None:
 # --------------------------------------------------------------------------------- steps
 
 
+def test_ceilings_are_kept_for_builds(
+    plans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, out = Gpu("NVIDIA H200", "sm_90a", 132), tmp_path / "out"
+    monkeypatch.setattr(gpu, "gpus", lambda: [card])
+    monkeypatch.setattr(ceilings, "measured", lambda path: CEILINGS)
+    monkeypatch.setattr(gpu_steps, "held", lambda *given: [[{"name": ONE}]])
+    monkeypatch.setattr(gpu, "_kernels", lambda *given: [])
+    monkeypatch.setattr(sys, "argv", ["gpu", "--plans", str(plans), "--out", str(out)])
+    gpu.main()
+    figures = json.loads((out / "nvidia-h200.json").read_text())
+    assert figures["ceilings"] == {"flops": CEILINGS.flops, "bytes": 1e12, "launch": 1e-6}
+    assert figures["steps"] == [{"name": ONE}]
+    assert records.read(out / "sm_90a.json").speeds == CEILINGS.speeds(card)
+
+
 def options(seconds: float, **others: Any) -> argparse.Namespace:
     return argparse.Namespace(modes=(), rounds=2, seconds=seconds, **others)
 
@@ -154,15 +175,16 @@ def test_contestants_do_steps(plans: Path, capsys: pytest.CaptureFixture[str]) -
     (rows,) = held([Contest("fp32", 128)], plans, CEILINGS, options(60))
     assert [row["name"] for row in rows] == [ONE, TWO, FED]
     assert all(len(row["seconds"]) == 2 for row in rows)  # type: ignore[arg-type]
+    assert all(row["predicted"] == gpu_steps.predicted(plan_path()) > 0 for row in rows)
     assert "fp32, batch 128" in capsys.readouterr().out
 
 
 def test_a_table_compares_with_our_first() -> None:
     ours, theirs = (Contestant(name, ["true"], {}) for name in (ONE, "compile"))
     ours.seconds, theirs.seconds = [4e-3, 2e-3, 3e-3], [6e-3]
-    _, _, first, second = table(Contest("bf16", 1024), [ours, theirs], least=1.5e-3)
-    assert first.split()[-5:] == ["3.000", "2.000", "341333", "1.00", "50%"]
-    assert second.split()[-5:] == ["6.000", "6.000", "170667", "2.00", "25%"]
+    _, _, first, second = table(Contest("bf16", 1024), [ours, theirs], 1.5e-3, {ONE: 2.5e-3})
+    assert first.split()[-6:] == ["3.000", "2.000", "2.500", "341333", "1.00", "50%"]
+    assert second.split()[-6:] == ["6.000", "6.000", "-", "170667", "2.00", "25%"]
     for each in (ours, theirs):
         each.leave()
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import bundle, offline, stages
 from benchmarks.contest import Contestant
+from codegen.tuning.cuda.single import single
 from ir.command import Error
 from ir.eval import run_graph
 from ir.ops import TABLE
@@ -20,7 +21,7 @@ from tests.closeness import assert_close
 from tests.commands import ROOT
 from tests.gpu.cases import cases
 from tests.gpu.feeds import random_feeds
-from tests.gpu.single import arguments, region_of, run, single
+from tests.gpu.single import arguments, region_of, run
 from tests.operands import random_values
 
 # -------------------------------------------------------------------------------- kernels

@@ -18,7 +18,7 @@ from codegen.cost.speeds import GUESSES
 from codegen.kernels.cpu.winograd.choice import candidates, phases
 from codegen.keys import key_of
 from codegen.targets import Cpu
-from codegen.tuning import records, search
+from codegen.tuning import cores, records, search
 from codegen.tuning.parameters import Caches, Tuning, anchor, by_formula, shape_class
 from codegen.tuning.records import Records
 from codegen.tuning.timing import Bench, Timed
@@ -36,7 +36,7 @@ from tests.uncompiled import skip_compiling
 
 SPEEDS = GUESSES["cpu"]
 FORMULA = by_formula(Caches())
-NOTHING = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
+NOTHING = Work(*[0] * len(Work.__struct_fields__))
 
 
 def conv(images: int = 16, maps: int = 32, side: int = 9, op: str = "conv") -> Graph:
@@ -56,6 +56,12 @@ def conv(images: int = 16, maps: int = 32, side: int = 9, op: str = "conv") -> G
       c: {shapes[result]} = {op}(a, b, pad=[1,1,1,1]{size})
       output c
     }}""")
+
+
+def machine() -> str:
+    """This one's name in records."""
+    (name,) = host().machines
+    return name
 
 
 def tuned(tuning: Tuning, winograd: str = "") -> Cpu:
@@ -114,7 +120,7 @@ def test_a_record_changes_the_keys_of_its_own_class_only() -> None:
     mine, other = conv(), conv(maps=48)
     name = shape_class(mine, host().winograd)
     assert name is not None
-    target = records.applied(host(), Records(tunings={name: FORMULA}))
+    target = host().knowing({machine(): Records(tunings={name: FORMULA})})
     assert key_of(mine, target) != key_of(mine, host())
     assert key_of(other, target) == key_of(other, host())
     assert target.is_measured(mine)
@@ -146,11 +152,11 @@ def test_the_users_records_go_before_those_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "SHIPPED", tmp_path / "shipped")
-    name, one, two = records.file_name(host()), FORMULA, dataclasses.replace(FORMULA, strip=2)
-    assert records.load(host(), tmp_path) == Records()
-    records.keep(tmp_path / "shipped" / name, Records(SPEEDS, {"a": one, "b": one}))
-    records.keep(tmp_path / name, Records(tunings={"b": two}))
-    assert records.load(host(), tmp_path) == Records(SPEEDS, {"a": one, "b": two})
+    one, two = FORMULA, dataclasses.replace(FORMULA, strip=2)
+    assert records.load("mine", tmp_path) == Records()
+    records.keep(tmp_path / "shipped" / "mine.json", Records(SPEEDS, {"a": one, "b": one}))
+    records.keep(tmp_path / "mine.json", Records(tunings={"b": two}))
+    assert records.load("mine", tmp_path) == Records(SPEEDS, {"a": one, "b": two})
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"tunings": 1}', '{"other": {}}'])
@@ -218,16 +224,16 @@ def test_the_command_keeps_what_builds_then_use(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TANDEM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tune, "ceilings", lambda target, threads: SPEEDS)
+    monkeypatch.setattr(cores, "ceilings", lambda target, threads: SPEEDS)
     monkeypatch.setattr(records, "SHIPPED", tmp_path / "none")
     skip_compiling(monkeypatch)
     network = tmp_path / "network.ir"
     network.write_text(NETWORK)
     assert measured(built(monkeypatch, capsys, network))[0] == 0
-    words = ["--devices", "1", *mode.options()]
+    words = ["--kind", "cpu", "--devices", "1", *mode.options()]
     monkeypatch.setattr(sys, "argv", ["tune", str(network), *words])
     tune.main()
-    kept = records.read(tmp_path / "cache" / records.file_name(host()))
+    kept = records.read(records.file_of(tmp_path / "cache", machine()))
     assert {name.split()[1] for name in kept.tunings} == OPS
     assert kept.speeds is not None
     some, of_all = measured(built(monkeypatch, capsys, network))

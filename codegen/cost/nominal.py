@@ -9,20 +9,20 @@ from ir.plan import Work
 
 VECTOR_FLOPS = 32
 """Of a multiply-add of 16 lanes."""
-TENSOR = {"tf32": 1.0, "bf16": 0.5}
-"""Of multiply-adds in a form, how many count; others are no tensor core's."""
+TENSOR = ("tf32", "bf16")
+"""The forms of operands that tensor cores multiply."""
 
 
 def nominal_work(region: Graph) -> Work:
     """All FLOPs as multiply-adds, of threads or of tensor cores."""
-    threads, tensor = 0.0, 0.0
+    done = dict.fromkeys(("multiply_adds", *TENSOR), 0.0)
     for node in region.nodes:
-        if weight := TENSOR.get(_form(node)):
-            tensor += weight * flops(node) / VECTOR_FLOPS
-        else:
-            threads += flops(node) / VECTOR_FLOPS
-    return Work(int(threads), 0, 0, 0, 0, 0, tensor=int(tensor))
+        done[_kind(node)] += flops(node) / VECTOR_FLOPS
+    others = dict.fromkeys(("simple", "dear", "loads", "stores", "scalars"), 0)
+    return Work(**others, **{kind: int(count) for kind, count in done.items()})
 
 
-def _form(node: Node) -> str:
-    return form_of(node) if row_of(node).fusion is Fusion.ANCHOR else ""
+def _kind(node: Node) -> str:
+    """What an op's instructions are, as in `Work`."""
+    form = form_of(node) if row_of(node).fusion is Fusion.ANCHOR else ""
+    return form if form in TENSOR else "multiply_adds"

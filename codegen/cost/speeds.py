@@ -13,7 +13,8 @@ GUESSES = {
         unit="core",
         origin="a guess",
         multiply_adds=0.22,
-        tensor=0.0,
+        tf32=0.0,
+        bf16=0.0,
         simple=0.1,
         dear=4.2,
         loads=0.02,
@@ -24,12 +25,14 @@ GUESSES = {
         link=5e9,
         cache=16_000_000,
         launch=5e3,
+        processors=1,
     ),
     "cuda": Speeds(
         unit="H200-class GPU",
         origin="a guess",
         multiply_adds=8e-4,
-        tensor=1.3e-4,
+        tf32=1.3e-4,
+        bf16=6.5e-5,
         simple=8e-4,
         dear=8e-3,
         loads=0.0,
@@ -40,10 +43,11 @@ GUESSES = {
         link=100e9,
         cache=0,
         launch=3e3,
+        processors=132,
     ),
 }
 """A core of AVX-512 at 2.8 GHz, which does 150 GFLOP/s; by vectors of 16, 40 TFLOP/s of a GPU, and
-250 TFLOP/s of its tensor cores in tf32.
+250 TFLOP/s of its tensor cores in tf32, twice as much in bf16.
 
 Stores are dear, since most of them leave the nearest cache.
 """

@@ -50,9 +50,10 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     """Compile one region. Raises Error, which shows the region, where that cannot be done."""
     files: dict[str, bytes] = {}
     variants: dict[str, Variant] = {}
+    tuned = True
     try:
         for arch in target.arches:
-            own = target.only(arch)
+            own = target.only(arch).tuned(region)
             built = build(region, own)
             assert isinstance(built, Built)
             made = generated(built, region, own)
@@ -60,9 +61,10 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
             files |= {f".{arch}.cubin": binary.cubin, f".{arch}.cu": text.encode()}
             launches = tuple(_measured(launch, binary, arch) for launch in made.launches)
             variants[arch] = Variant(launches, built.scratch)
+            tuned = tuned and own.shape in (None, built.tile and built.tile.shape)
     except Error as error:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
-    return Compiled(files, variants=variants)
+    return Compiled(files, variants=variants, tuned=tuned)
 
 
 def _in_registers(text: str, arch: str) -> tuple[str, Binary]:

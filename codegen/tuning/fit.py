@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import asdict, replace
 
+from codegen.cost.nominal import TENSOR
 from ir.plan import Speeds, Work
 from ir.plan.prediction import NANO, instructions, seconds, traffic
 
 Vector = npt.NDArray[np.float64]
-KINDS = tuple(kind for kind in Work.__struct_fields__ if kind != "tensor")
+KINDS = tuple(kind for kind in Work.__struct_fields__ if kind not in TENSOR)
 """Of instructions that a CPU has."""
 ROUNDS = 5
 STEPS = 2_000

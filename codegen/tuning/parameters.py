@@ -1,9 +1,13 @@
-"""The sizes that kernels for CPUs leave open, and a formula for them."""
+"""The sizes that kernels leave open: those for CPUs, with a formula, and tiles for GPUs.
+
+What was measured goes by classes of regions.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from ir.graph import Graph, Node
+from ir.ops.precision import form_of
 
 KB = 1024
 CACHE_FILES = "/sys/devices/system/cpu/cpu0/cache"
@@ -56,6 +60,15 @@ class Tuning:
     near: int = 16 * KB
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A tile of a GPU's contraction (`codegen.kernels.cuda.tile`): the name of its class, and all
+    its numbers but those that say how much there is to sum."""
+
+    tile: str
+    numbers: dict[str, int]
+
+
 def by_formula(caches: Caches) -> Tuning:
     """Products stay in half of the second cache, a register tile's source in half of the
     first. What a weight gradient transforms stays in a part of the shared cache, which others need,
@@ -78,6 +91,17 @@ def anchor(region: Graph) -> Node | None:
     return first if first is not None and first.op in TUNED else None
 
 
+def tile_class(region: Graph, winograd: str) -> str | None:
+    """What regions for GPUs have in common that share a tile: their ops, the form of operands and
+    all shapes, also the number of images, which decides how many tiles there are."""
+    node = anchor(region)
+    if node is None:
+        return None
+    ops = "+".join(each.op for each in region.nodes if each.inputs)
+    shapes = ["x".join(map(str, x.type.shape)) for x in (*node.inputs, node)]
+    return " ".join([winograd, ops, form_of(node), *shapes, *_facts(node)])
+
+
 def shape_class(region: Graph, winograd: str) -> str | None:
     """What regions have in common that share a choice: all but the number of images.
 
@@ -91,5 +115,8 @@ def shape_class(region: Graph, winograd: str) -> str | None:
         "x".join(map(str, x.type.shape if place == weights else ("N", *x.type.shape[1:])))
         for place, x in enumerate((*node.inputs, node))
     ]
-    facts = [f"{name}={value}".replace(" ", "") for name, value in sorted(node.attrs.items())]
-    return " ".join([winograd, node.op, *shapes, *facts])
+    return " ".join([winograd, node.op, *shapes, *_facts(node)])
+
+
+def _facts(node: Node) -> list[str]:
+    return [f"{name}={value}".replace(" ", "") for name, value in sorted(node.attrs.items())]

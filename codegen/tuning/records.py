@@ -1,41 +1,50 @@
-"""What was measured, as JSON: a file for each processor by LLVM's name and the sizes of its caches.
+"""What was measured, as JSON: a file for each machine, by the name that targets give it.
 
-The files in `shipped/` come with the program, the user's own lie in the folder of compiled kernels
-and go before them.
+A CPU's is LLVM's name and the sizes of its caches, a GPU's its architecture. The files in
+`shipped/` come with the program, the user's own lie in the folder of compiled kernels and go before
+them.
 """
 
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from codegen.cache import default_folder
-from codegen.targets import Cpu, caches_of
-from codegen.tuning.parameters import KB, Tuning
+from codegen.tuning.parameters import Shape, Tuning
 from ir.command import Error
 from ir.plan import Record, Speeds, write_whole
 
+if TYPE_CHECKING:
+    # It imports the compiler, which takes a second.
+    from codegen.targets import Target
+
+AnyTarget = TypeVar("AnyTarget", bound="Target")
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-class Records(Record, frozen=True):
-    """Speeds of a machine, and the best sizes by class of shapes."""
+class Records(Record, frozen=True, omit_defaults=True):
+    """Speeds of a machine, and the best sizes or tiles by class of regions."""
 
     speeds: Speeds | None = None
     tunings: dict[str, Tuning] = msgspec.field(default_factory=dict)
+    tiles: dict[str, Shape] = msgspec.field(default_factory=dict)
 
     def __or__(self, other: "Records") -> "Records":
         """Both; the other's go first."""
-        return Records(other.speeds or self.speeds, self.tunings | other.tunings)
+        return Records(
+            other.speeds or self.speeds, self.tunings | other.tunings, self.tiles | other.tiles
+        )
 
 
-def load(target: Cpu, folder: Path | None) -> Records:
-    """All that is known of a processor. Raises Error for a damaged file."""
-    folders = [SHIPPED, folder] if folder else [SHIPPED]
-    known = Records()
-    for each in folders:
-        known |= read(each / file_name(target))
-    return known
+def load(machine: str, folder: Path) -> Records:
+    """All that is known of a machine. Raises Error for a damaged file."""
+    return read(file_of(SHIPPED, machine)) | read(file_of(folder, machine))
+
+
+def file_of(folder: Path, machine: str) -> Path:
+    """Where a machine's file is."""
+    return folder / f"{machine}.json"
 
 
 def read(path: Path) -> Records:
@@ -51,7 +60,7 @@ def read(path: Path) -> Records:
 
 
 def keep(path: Path, records: Records) -> None:
-    """Write a file, one class of shapes per line. Raises Error."""
+    """Write a file, one class of regions per line. Raises Error."""
     text = msgspec.json.format(msgspec.json.encode(records, order="sorted"), indent=1)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,19 +69,9 @@ def keep(path: Path, records: Records) -> None:
         raise Error(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def file_name(target: Cpu) -> str:
-    """Such as `icelake-server-48-1280-49152.json`: caches in KB."""
-    caches = caches_of(target.mcpu)
-    sizes = (caches.first, caches.second, caches.shared)
-    return "-".join([target.mcpu, *(str(size // KB) for size in sizes)]) + ".json"
-
-
-def measured(target: Cpu) -> tuple[Cpu, Speeds | None]:
-    """The target with the sizes that were measured for it, and its speeds. Raises Error."""
-    known = load(target, default_folder())
-    return applied(target, known), known.speeds
-
-
-def applied(target: Cpu, records: Records) -> Cpu:
-    """A target that chooses measured sizes where there are some."""
-    return replace(target, measured=tuple(sorted(records.tunings.items())))
+def measured(target: AnyTarget) -> tuple[AnyTarget, Speeds | None]:
+    """The target with the sizes that were measured for its machines, and the speeds of the first
+    one that has any. Raises Error."""
+    known = {machine: load(machine, default_folder()) for machine in target.machines}
+    speeds = next((each.speeds for each in known.values() if each.speeds), None)
+    return target.knowing(known), speeds

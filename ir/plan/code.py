@@ -31,6 +31,7 @@ def _speeds(speeds: Speeds) -> Complaints:
             yield f"$.predicted.{name}: got {getattr(speeds, name)}, expected more than 0"
     for name in (*Work.__struct_fields__, "cache", "launch"):
         yield from at_least(f"$.predicted.{name}", getattr(speeds, name), 0)
+    yield from at_least("$.predicted.processors", speeds.processors, 1)
 
 
 def _binding(plan: Plan) -> Complaints:

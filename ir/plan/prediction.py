@@ -6,22 +6,32 @@ holds up both its devices until they meet; so a program's time is that of a simu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-from ir.plan.records import Cubins, Kernel, Move, Plan, Program, Run, Speeds, Work
+from ir.plan.records import Cubins, Kernel, Launch, Move, Plan, Program, Run, Speeds, Work
 
 NANO = 1e-9
 
 
 def kernel_seconds(kernel: Kernel, speeds: Speeds, threads: float) -> float:
     """Of a kernel on a device that has so many cores, or is one GPU."""
-    working = seconds(kernel.work, kernel.moved, speeds) / threads
-    return working + NANO * _launches(kernel) * speeds.launch
+    computing = instructions(kernel.work, speeds) / _busy(kernel, speeds.processors)
+    working = max(computing, traffic(kernel.moved, speeds)) / threads
+    return working + NANO * speeds.launch * max(map(len, _launches(kernel)), default=1)
 
 
-def _launches(kernel: Kernel) -> int:
-    """How many there are; of several architectures the most."""
+def _busy(kernel: Kernel, processors: int) -> float:
+    """The part of a GPU's processors that work, by the largest launch: blocks of threads come in
+    rounds, the last of which may leave some idle."""
+    grids = (prod(launch.grid) for launches in _launches(kernel) for launch in launches)
+    blocks = max(grids, default=processors)
+    return blocks / (processors * -(-blocks // processors))
+
+
+def _launches(kernel: Kernel) -> list[tuple[Launch, ...]]:
+    """A GPU's, of each architecture."""
     binaries = kernel.code.binaries.values() if isinstance(kernel.code, Cubins) else ()
-    return max((len(cubin.launches) for cubin in binaries), default=1)
+    return [cubin.launches for cubin in binaries]
 
 
 def seconds(work: Work, moved: int, speeds: Speeds) -> float:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-VERSION = 5
+VERSION = 6
 ALIGNMENT = 64
 
 
@@ -155,8 +155,7 @@ class Work(Record, frozen=True):
     """Instructions of a kernel by kind, of all threads together; each handles a vector of lanes.
 
     `dear` are divisions, roots and exponentials, `simple` all other arithmetic; `scalars` are
-    stores and gathered loads of one element. `tensor` are multiply-adds of tensor cores in tf32;
-    in bf16 they take half the time, and count half.
+    stores and gathered loads of one element. `tf32` and `bf16` are multiply-adds of tensor cores.
     """
 
     multiply_adds: int
@@ -165,15 +164,16 @@ class Work(Record, frozen=True):
     loads: int
     stores: int
     scalars: int
-    tensor: int
+    tf32: int
+    bf16: int
 
 
 class Speeds(Record, frozen=True):
     """What one core or one GPU does while all of them work; predictions follow from it.
 
     Of instructions the nanoseconds each takes, by kind; bytes per second of a kernel's first
-    `cache` bytes, of its others, and of transfers; what a launch takes, in nanoseconds. `origin`
-    says where all this is from.
+    `cache` bytes, of its others, and of transfers; what a launch takes, in nanoseconds. Of a GPU's
+    `processors` each takes whole blocks of threads. `origin` says where all this is from.
     """
 
     unit: str
@@ -189,7 +189,9 @@ class Speeds(Record, frozen=True):
     link: float
     cache: int
     launch: float
-    tensor: float
+    processors: int
+    tf32: float
+    bf16: float
 
 
 class Kernel(Record, frozen=True):

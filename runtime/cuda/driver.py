@@ -27,10 +27,12 @@ Extents = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU of this machine: its name, and the architecture to build for, such as sm_90a."""
+    """A GPU of this machine: its name, the architecture to build for, such as sm_90a, and how many
+    processors it has."""
 
     name: str
     arch: str
+    processors: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +102,16 @@ class Driver:
         device = self._call("cuDeviceGet", number)
         name = self._call("cuDeviceGetName", 256, device).partition(b"\0")[0].decode()
         attributes = self._call.names.CUdevice_attribute
-        major, minor = (
+        major, minor, processors = (
             int(self._call("cuDeviceGetAttribute", which, device))
             for which in (
                 attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
                 attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                attributes.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
             )
         )
-        return Gpu(name, f"sm_{major}{minor}{'a' if (major, minor) == (9, 0) else ''}")
+        arch = f"sm_{major}{minor}{'a' if (major, minor) == (9, 0) else ''}"
+        return Gpu(name, arch, processors)
 
     def open(self, gpu: int) -> None:
         """Get a GPU ready; all below needs it. Raises Error for one that does not exist."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import gpu_ceilings
 from codegen.devices import target
+from codegen.tuning.cuda import ceiling_kernels
 from ir.command import Error, run
 from tests.gpu import cases
 from tests.torch_twin import FULL_SIZE
@@ -66,14 +66,14 @@ def main() -> None:
 
 def _names(here: "Target") -> Iterator[str]:
     """All that there is for some architectures."""
-    yield from (*PLANS, cases.PLAN, gpu_ceilings.PLAN)
+    yield from (*PLANS, cases.PLAN, ceiling_kernels.PLAN)
     if here.facts()["arch"] == "sm_90a":
         yield from (*BY_WARPS, CASES_BY_WARPS)
 
 
 def _build(name: str, path: Path, here: "Target") -> None:
-    if name == gpu_ceilings.PLAN:
-        gpu_ceilings.build(path, here)
+    if name == ceiling_kernels.PLAN:
+        ceiling_kernels.build(path, here)
     elif name == cases.PLAN:
         cases.build(path, here, cases.cases())
     elif name == CASES_BY_WARPS:
@@ -106,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--arch", metavar="NAMES", help="such as sm_80,sm_90a (default: those here)"
     )
-    every = (*PLANS, cases.PLAN, gpu_ceilings.PLAN, *BY_WARPS, CASES_BY_WARPS)
+    every = (*PLANS, cases.PLAN, ceiling_kernels.PLAN, *BY_WARPS, CASES_BY_WARPS)
     parser.add_argument("--only", nargs="+", choices=every, help="some of them (default all)")
     return parser.parse_args()
 

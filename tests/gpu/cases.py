@@ -11,12 +11,12 @@ from codegen.compile import compile_all
 from codegen.folder import publish
 from codegen.keys import key_of
 from codegen.targets import Target
+from codegen.tuning.cuda.single import only
 from ir.graph import Graph
 from ir.op import Fusion
 from ir.ops import TABLE
 from ir.printer import print_graph
 from ir.type import DType
-from tests.gpu.single import only
 from tests.kernels import as_region, with_batch
 from tests.op_cases import Case, draw_case
 from tests.region_cases import draw_region

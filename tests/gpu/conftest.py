@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codegen.tuning.cuda.single import single
 from ir.command import Error, Exit
 from ir.plan import Plan, folder, read
 from runtime.cuda.driver import Driver
 from runtime.cuda.executor import CudaExecutor
 from runtime.devices import open_executor
 from runtime.executor import Executor
-from tests.gpu.single import single
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """The commands on a GPU, as a user runs them, and under NVIDIA's checkers."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,18 @@ def test_too_little_memory_is_told_before_the_first_step(plans: Path, tmp_path: 
     finally:
         driver.close()
     assert_refused(done, "arena", "free", code=4)
+
+
+def test_ceilings_and_tiles_are_measured(plans: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tvm", reason="TVM, which compiles the tiles to try, is not installed")
+    record = tmp_path / "record.json"
+    plan = plan_of(plans, "small-bf16")
+    done = python("codegen.tune", plan, "--only", "dense_dx", "-o", str(record))
+    assert done.code == 0, done.err
+    found = json.loads(record.read_text())
+    assert found["tiles"]
+    assert found["speeds"]["origin"].startswith("measured on ")
+    assert 0 < found["speeds"]["bf16"] < found["speeds"]["multiply_adds"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

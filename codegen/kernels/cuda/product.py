@@ -77,14 +77,14 @@ class Product(Generic[Place]):
         """Write it all, or say why not."""
         w, size = self.w, self.sized()
         self._engine = self.engine(size)
-        tile = self._engine.best_tile(size)
+        tile = self._engine.best_tile(size).shaped(self._target.shape)
         if tile.parts == 1:
             self._sum(tile, None)
         else:
             sums = w.workspace(tile.parts, size.products, size.blocks, size.rows, WARP)
             self._sum(tile, sums)
             self._add(tile, sums)
-        return w.built(noalias=True)
+        return replace(w.built(noalias=True), tile=tile)
 
     def sized(self) -> Size:
         """The size with all that follows from how operands lie in memory."""

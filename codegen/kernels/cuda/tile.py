@@ -5,12 +5,13 @@ clocks of one processor, for GPUs since 2020.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from codegen.kernels.cuda.form import F32, Form
 from codegen.kernels.cuda.writer import WARP
+from codegen.tuning.parameters import Shape
 
 PROCESSORS = 132
 REGISTERS = 64 << 10
@@ -57,7 +58,7 @@ class Size:
 class Tile:
     """What each block of threads sums: `rows` of `blocks` of columns, one of `parts` parts.
 
-    Subclasses say how its warps share it.
+    Subclasses say how its warps share it, and which tiles there are.
     """
 
     copiers: ClassVar[int] = 0
@@ -67,6 +68,11 @@ class Tile:
     warps: int
     rows: int
     blocks: int
+
+    @classmethod
+    def every(cls, size: Size) -> Iterator[Self]:
+        """All that are worth a thought, each in one part."""
+        raise NotImplementedError
 
     @property
     def registers(self) -> int:
@@ -88,6 +94,19 @@ class Tile:
     def resident(self) -> int:
         """How many blocks of threads a processor has at a time."""
         return REGISTERS // (self.threads * self.registers)
+
+    @property
+    def shape(self) -> Shape:
+        """All but what there is to sum."""
+        names = (field.name for field in fields(self) if field.name != "size")
+        return Shape(type(self).__name__, {name: getattr(self, name) for name in names})
+
+    def shaped(self, shape: Shape | None) -> Self:
+        """The tile of another shape for the same sums; this one where there is none that fits."""
+        if shape is None or shape == self.shape:
+            return self
+        others = _possible(type(self).every(self.size))
+        return next((tile for tile in others if tile.shape == shape), self)
 
     # ------------------------------------------------------------------------ geometry
 
@@ -142,8 +161,18 @@ AnyTile = TypeVar("AnyTile", bound=Tile)
 
 def cheapest(tiles: Iterable[AnyTile]) -> AnyTile:
     """The one of least cost, also of those that cut sums into parts."""
-    every = (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
-    return min(every, key=lambda tile: (tile.cost, -tile.warps, tile.parts))
+    return min(_possible(tiles), key=lambda tile: (tile.cost, -tile.warps, tile.parts))
+
+
+def few_best(tiles: Iterable[AnyTile], count: int) -> list[AnyTile]:
+    """The cheapest, each in as many parts as suit it best; ones of the same cost in their order."""
+    ranked = [cheapest([tile]) for tile in tiles if tile.fits]
+    return sorted(ranked, key=lambda tile: tile.cost)[:count]
+
+
+def _possible(tiles: Iterable[AnyTile]) -> Iterator[AnyTile]:
+    """Those that fit, also in several parts."""
+    return (parts for tile in tiles if tile.fits for parts in _in_parts(tile))
 
 
 def _in_parts(whole: AnyTile) -> Iterator[AnyTile]:

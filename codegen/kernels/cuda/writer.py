@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from operator import mul
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvm import tirx
 from tvm.ir import PointerType
@@ -25,6 +25,9 @@ from codegen.targets import Cuda
 from ir.graph import Graph, Node
 from ir.plan import TensorMap
 from ir.type import TensorType
+
+if TYPE_CHECKING:
+    from codegen.kernels.cuda.tile import Tile
 
 WARP = Cuda.lanes
 
@@ -40,12 +43,13 @@ class Launch:
 @dataclass(frozen=True)
 class Built:
     """A kernel before it is compiled. `scratch` bytes are shared by all of its launches; parameter
-    `map_K` is number K of `maps`."""
+    `map_K` is number K of `maps`. A contraction is shared out by `tile`."""
 
     function: Any
     scratch: int
     launches: tuple[Launch, ...]
     maps: tuple[TensorMap, ...] = ()
+    tile: "Tile | None" = None
 
 
 class Register:

@@ -6,6 +6,7 @@ Costs are estimates, as in `cuda/tile.py`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 from codegen.kernels.cuda.tile import LANES, MEMORY, Size, Tile, cheapest
 from codegen.kernels.cuda.writer import WARP
@@ -38,6 +39,13 @@ WAITED = 300
 @dataclass(frozen=True)
 class SimtTile(Tile):
     """A thread sums `height` rows of its lane of all blocks of columns."""
+
+    @classmethod
+    def every(cls, size: Size) -> Iterator[Self]:
+        for height, warps in shapes():
+            if warps * height < size.rows + height:
+                for blocks in range(1, min(BLOCKS, size.blocks) + 1):
+                    yield cls(size, 1, warps, warps * height, blocks)
 
     @property
     def height(self) -> int:
@@ -87,17 +95,10 @@ class SimtTile(Tile):
 
 def best_tile(size: Size) -> SimtTile:
     """The cheapest."""
-    return cheapest(_tiles(size))
+    return cheapest(SimtTile.every(size))
 
 
 def shapes() -> list[tuple[int, int]]:
     """Heights and numbers of warps, such that rows come in multiples of `MULTIPLE`."""
     each = product(HEIGHTS, range(1, WARPS + 1))
     return [(height, warps) for height, warps in each if height * warps % MULTIPLE == 0]
-
-
-def _tiles(size: Size) -> Iterator[SimtTile]:
-    for height, warps in shapes():
-        if warps * height < size.rows + height:
-            for blocks in range(1, min(BLOCKS, size.blocks) + 1):
-                yield SimtTile(size, 1, warps, warps * height, blocks)

@@ -1,7 +1,9 @@
 """How the warps of a block share a tile: each has some rows of some columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 from codegen.kernels.cuda.form import Form
 from codegen.kernels.cuda.tensor.mma.lines import Padded
@@ -26,6 +28,10 @@ class MmaTile(TensorTile):
     most_shared = 96 << 10  # what every GPU since 2020 has room for
     processor_shared = 164 << 10
 
+    @classmethod
+    def every(cls, size: Size) -> Iterator[Self]:
+        return tiles(cls, size, 1, GRIDS, product(HEIGHTS, WIDTHS))
+
     def line(self, form: Form, depth: int, extent: int, flipped: bool) -> Padded:
         return Padded(form, depth, extent, flipped)
 
@@ -41,4 +47,4 @@ class MmaTile(TensorTile):
 
 def best_tile(size: Size) -> MmaTile:
     """The cheapest."""
-    return cheapest(tiles(MmaTile, size, 1, GRIDS, product(HEIGHTS, WIDTHS)))
+    return cheapest(MmaTile.every(size))

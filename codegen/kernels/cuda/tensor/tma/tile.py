@@ -1,11 +1,10 @@
 """How groups of four warps share a tile that one more warp has copied."""
 
 from dataclasses import dataclass
-from itertools import product
 from math import gcd
 
-from codegen.kernels.cuda.tensor.tile import WORD, tiles
-from codegen.kernels.cuda.tensor.wgmma.tile import GRIDS, GROUP, HEIGHTS, WIDTHS, GroupTile
+from codegen.kernels.cuda.tensor.tile import WORD
+from codegen.kernels.cuda.tensor.wgmma.tile import GroupTile
 from codegen.kernels.cuda.tile import Size, cheapest
 from codegen.kernels.cuda.writer import WARP
 
@@ -59,4 +58,4 @@ def _evenly(extent: int) -> int:
 
 def best_tile(size: Size) -> BoxTile:
     """The cheapest."""
-    return cheapest(tiles(BoxTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS)))
+    return cheapest(BoxTile.every(size))

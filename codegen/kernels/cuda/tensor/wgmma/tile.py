@@ -1,7 +1,9 @@
 """How groups of four warps share a tile: each has some rows of some columns."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 from codegen.kernels.cuda.form import Form
 from codegen.kernels.cuda.tensor.tile import TensorTile, tiles
@@ -30,6 +32,10 @@ class GroupTile(TensorTile):
     most_shared = 200 << 10
     processor_shared = 228 << 10
 
+    @classmethod
+    def every(cls, size: Size) -> Iterator[Self]:
+        return tiles(cls, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS))
+
     def line(self, form: Form, depth: int, extent: int, flipped: bool) -> Swizzled:
         return Swizzled(form, depth, extent, flipped)
 
@@ -44,4 +50,4 @@ class GroupTile(TensorTile):
 
 def best_tile(size: Size) -> GroupTile:
     """The cheapest."""
-    return cheapest(tiles(GroupTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS)))
+    return cheapest(GroupTile.every(size))

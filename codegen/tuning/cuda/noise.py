@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 
+from codegen.tuning.cuda.single import places
 from ir.plan import Kernel
 from runtime.executor import Executor
 from runtime.memory import Bytes, encoded
-from tests.gpu.single import places
 
 CHUNK = 1 << 24
 """Bytes that are written at a time."""

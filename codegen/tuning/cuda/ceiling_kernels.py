@@ -1,34 +1,31 @@
-"""What a GPU can do at most, to be measured: multiply-adds in each form, and copies in its memory.
+"""Kernels that do one thing only, as fast as a GPU can: the ceilings of all others.
 
-The kernels are CUDA C, compiled ahead into a plan like all others. The forms are those of operands:
-f32, by fused multiply-adds of threads, and tf32 and bf16, by tensor cores (`gpu_products`).
+They multiply and add in each form of operands: f32, by fused multiply-adds of threads, tf32 and
+bf16, by tensor cores (`products`); they copy memory, and do nothing. They are CUDA C, compiled
+ahead into a plan like all others.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import gpu_products
-from benchmarks.gpu_noise import fill
 from codegen.cuda import toolchain
 from codegen.folder import publish
-from ir.plan import Argument, Cubin, Cubins, Kernel, Launch, Work, folder, read
-from runtime.devices import open_executor
-from tests.gpu.single import only, single, timed
+from codegen.tuning.cuda import products
+from codegen.tuning.cuda.single import only
+from ir.plan import Argument, Cubin, Cubins, Kernel, Launch, Work
 
 if TYPE_CHECKING:
     # It imports the compiler, which is not needed to measure.
     from codegen.targets import Target
 
 PLAN = "ceilings"
-MEMORY = "copy"
+MEMORY, NOTHING = "copy", "launch"
+"""The kernels that do not multiply; others are named after the form of their operands."""
 THREADS = 256
-TIMES, RUNS = 10, 5
-"""Launches in a graph; measurements, of which the best counts."""
-NOT_COUNTED = Work(multiply_adds=0, simple=0, dear=0, loads=0, stores=0, scalars=0, tensor=0)
+NOT_COUNTED = Work(*[0] * len(Work.__struct_fields__))
 
 SUMS, ROUNDS, BLOCKS = 16, 1024, 8192
 FMA = f"""
@@ -62,36 +59,17 @@ extern "C" __global__ void __launch_bounds__({THREADS}) copy(const float4* from,
 }}
 """
 
+LAUNCHES = 100
+"""In one call: so that what a graph takes beside them counts little."""
+EMPTY = """
+extern "C" __global__ void nothing(float* result) {}
+"""
 
 PRODUCTS, SPREAD = 4096, 16 * 132
 """Rounds; blocks, which are as many for each processor of an H200."""
 
 Binaries = dict[str, tuple[str, str]]
 """By architecture: the file and its hash."""
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What a card reached: operations per second by the form of operands, and bytes per second."""
-
-    flops: Mapping[str, float]
-    bytes: float
-
-    def least(self, form: str, flops: int, moved: int) -> float:
-        """Seconds that these allow for so many operations and bytes."""
-        return max(flops / self.flops[form], moved / self.bytes)
-
-
-def measured(plans: Path) -> Ceilings:
-    """The best of some runs of each kernel."""
-    path = plans / PLAN / "plan.json"
-    plan, least = single(read(path), TIMES), dict[str, float]()
-    with open_executor(plan, folder(path)) as executor:
-        for name, kernel in plan.kernels.items():
-            fill(executor, kernel)
-            least[name] = min(timed(executor, name, runs=3) for _ in range(RUNS)) / TIMES
-    moved = plan.kernels[MEMORY].moved / least.pop(MEMORY)
-    return Ceilings({name: plan.kernels[name].flops / s for name, s in least.items()}, moved)
 
 
 def build(path: Path, target: "Target") -> None:
@@ -104,10 +82,11 @@ def build(path: Path, target: "Target") -> None:
 
     arches = target.facts()["arch"].split(",")
     kernels = {"f32": _fma(binaries("f32", lambda arch: FMA))}
-    for form in gpu_products.FORMS:
-        source = partial(gpu_products.source, form, rounds=PRODUCTS)
+    for form in products.FORMS:
+        source = partial(products.source, form, rounds=PRODUCTS)
         kernels[form] = _products(form, binaries(form, source))
     kernels[MEMORY] = _copy(binaries(MEMORY, lambda arch: COPY))
+    kernels[NOTHING] = _empty(binaries(NOTHING, lambda arch: EMPTY))
     publish(only(PLAN, target, kernels), path, files)
 
 
@@ -125,10 +104,10 @@ def _fma(binaries: Binaries) -> Kernel:
 
 
 def _products(form: str, binaries: Binaries) -> Kernel:
-    launch = _launch("multiply_all", SPREAD, (0, 1), dynamic=gpu_products.OPERANDS)
-    operands = Argument(gpu_products.OPERANDS, "read", "bf16" if form == "bf16" else "f32")
-    sums = Argument(16 * SPREAD * gpu_products.THREADS, "write", "f32")
-    flops = 2 * SPREAD * gpu_products.multiply_adds(form, PRODUCTS)
+    launch = _launch("multiply_all", SPREAD, (0, 1), dynamic=products.OPERANDS)
+    operands = Argument(products.OPERANDS, "read", "bf16" if form == "bf16" else "f32")
+    sums = Argument(16 * SPREAD * products.THREADS, "write", "f32")
+    flops = 2 * SPREAD * products.multiply_adds(form, PRODUCTS)
     return _kernel(binaries, launch, (operands, sums), flops)
 
 
@@ -138,11 +117,21 @@ def _copy(binaries: Binaries) -> Kernel:
     return _kernel(binaries, launch, both, 0)
 
 
+def _empty(binaries: Binaries) -> Kernel:
+    launch = _launch("nothing", 1, (0,))
+    return _kernel(binaries, launch, (Argument(4, "write", "f32"),), 0, times=LAUNCHES)
+
+
 def _kernel(
-    binaries: Binaries, launch: Launch, arguments: tuple[Argument, ...], flops: int
+    binaries: Binaries,
+    launch: Launch,
+    arguments: tuple[Argument, ...],
+    flops: int,
+    times: int = 1,
 ) -> Kernel:
+    launches = (launch,) * times
     return Kernel(
-        code=Cubins({arch: Cubin(*file, (launch,), 0) for arch, file in binaries.items()}),
+        code=Cubins({arch: Cubin(*file, launches, 0) for arch, file in binaries.items()}),
         arguments=arguments,
         flops=flops,
         moved=sum(each.bytes for each in arguments),
