@@ -20,7 +20,10 @@ from ir.command import Error
 from ir.plan import read
 from ir.plan.prediction import Prediction
 
-ORDER = (("bf16", 128), ("bf16", 1024), ("tf32", 128), ("fp32", 128), ("tf32", 1024))
+ORDER = (
+    *(("bf16", 128), ("bf16", 1024), ("tf32", 128), ("fp32", 128), ("tf32", 1024)),
+    ("fp32", 1024),
+)
 """Of contests, the most important first."""
 PRECISIONS = tuple(dict.fromkeys(precision for precision, _ in ORDER))
 BATCHES = tuple(dict.fromkeys(batch for _, batch in ORDER))

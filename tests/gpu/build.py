@@ -29,6 +29,7 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 PLANS: dict[str, tuple[str, str]] = {
     "fp32-128": ("alexnet --batch 128", ONE),
     "fp32-128-two": ("alexnet --batch 128", TWO),
+    "fp32-1024": ("alexnet --batch 1024", ONE),
     "tf32-128": ("alexnet --batch 128", f"{ONE} --precision tf32"),
     "tf32-1024": ("alexnet --batch 1024", f"{ONE} --precision tf32"),
     "bf16-128": ("alexnet --batch 128", f"{ONE} --precision bf16"),
