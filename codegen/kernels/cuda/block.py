@@ -15,7 +15,7 @@ def total(w: Writer, count: Expr, term: Callable[[Expr], Expr]) -> Lane:
     added = w.register()
     added.set(f32(0))
     with w.serial(count) as number:
-        added.set(added(w.lane) + term(number))
+        added.set(lambda lane: added(lane) + term(number))
     return added
 
 

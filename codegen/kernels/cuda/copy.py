@@ -40,7 +40,7 @@ def _take(p: Position, node: Node, place: int, start: int, value: Register) -> N
     here = _along(p, axis)
     end = start + node.inputs[place].type.shape[axis]
     with w.when(tirx.all(here >= start, here < end)):
-        value.set(_moved(p, node, place, -start)(w.lane))
+        value.set(_moved(p, node, place, -start))
 
 
 def _concat(p: Position, node: Node) -> Lane:
@@ -58,7 +58,7 @@ def _slice(p: Position, node: Node) -> Lane:
     value = _zero(p, node)
     # Padding has nowhere to read from.
     with p.writer.when(_along(p, 0) < node.type.shape[0]):
-        value.set(_moved(p, node, 0, start)(p.writer.lane))
+        value.set(_moved(p, node, 0, start))
     return value
 
 

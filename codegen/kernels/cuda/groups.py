@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from codegen.kernels.cuda.rules import MAKERS, RULES, costly
+from codegen.kernels.cuda.rules import MAKERS, RULES, costly, lanes
 from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.grouping import Group, Grouping
 from codegen.kernels.memory import Home, Scratch
@@ -39,6 +39,10 @@ class Groups:
                 found.add(node)
                 left += node.inputs
         return found
+
+    def lanes(self, group: Group, known: Collection[Node] = ()) -> int:
+        """How many lanes a thread has in a group's launch."""
+        return lanes({*group.kept, *group.commits, *self.computed(group, known)})
 
     # ------------------------------------------------------------------------ memory
 

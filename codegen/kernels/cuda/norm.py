@@ -82,7 +82,7 @@ class _Maps:
             total.set(f32(0))
             if abs(number) < self._maps:
                 with w.when(self._inside(number)):
-                    total.set(make()(w.lane))
+                    total.set(make())
             return total
 
         return self.p.column.once((self.node, name, number), value)
@@ -116,14 +116,14 @@ def _lrn_dx(p: Position, node: Node) -> Lane:
     return lambda i: part(i) + f32(formula.factor) * x(i) * _sum(terms, i)
 
 
-_MOST = 8  # maps that a thread computes
+_MOST = 32  # values that a thread computes
 
 
-def together(nodes: Iterable[Node]) -> list[int]:
-    """How many maps a thread may compute, given all that it computes."""
+def together(nodes: Iterable[Node], lanes: int) -> list[int]:
+    """How many maps of so many lanes a thread may compute, given all that it computes."""
     norms = [node for node in nodes if node.op in RULES]
     maps = gcd(*(node.type.shape[1] // integer(node, "groups") for node in norms))
-    return [count for count in range(1, _MOST + 1) if maps % count == 0]
+    return [count for count in range(1, _MOST // lanes + 1) if maps % count == 0]
 
 
 def reach(nodes: Iterable[Node]) -> int:

@@ -66,18 +66,24 @@ class Layout:
 
 
 def best(
-    shape: Shape, span: Span, maps: Iterable[int], *, reach: int = 0, arrays: int = 1
+    shape: Shape,
+    span: Span,
+    maps: Iterable[int],
+    *,
+    reach: int = 0,
+    arrays: int = 1,
+    lanes: int = 1,
 ) -> Layout | None:
     """The layout with the least work for each result; None if none fits into shared memory.
 
-    A thread makes all maps of a position of the source at once, in `arrays` of shared memory; for
-    that it looks at `reach` maps more.
+    A thread makes its lanes of all maps of a position of the source at once, in `arrays` of shared
+    memory; for that it looks at `reach` maps more.
     """
     found, least_work = None, float("inf")
     rows, columns = (range(1, min(_LARGEST, extent) + 1) for extent in shape[2:])
     for size in map(lambda each: Size(*each), product(maps, rows, columns)):
         layout = Layout(shape, size, span)
-        turns = -(-prod(layout.under) // WARPS)
+        turns = -(-prod(layout.under) // (WARPS * lanes))
         work = turns * (size.maps + reach) / (size.maps * size.rows * size.columns)
         fits = arrays * size.maps * prod(layout.under) <= _SHARED
         if fits and work < least_work:
@@ -88,8 +94,8 @@ def best(
 class Patch:
     """A block's own."""
 
-    def __init__(self, w: Writer, layout: Layout, at: list[Expr], warp: Expr) -> None:
-        self.w, self._layout, self._warp = w, layout, warp
+    def __init__(self, w: Writer, layout: Layout, at: list[Expr], row: Expr) -> None:
+        self.w, self._layout, self._row = w, layout, row
         self.block, strip, *numbers = at
         self.first = w.fixed(strip * layout.size.maps)
         self.results = [self._fixed(layout.results(axis, numbers[axis])) for axis in (0, 1)]
@@ -102,7 +108,7 @@ class Patch:
 
     @contextmanager
     def each_source(self) -> Iterator[list[Expr]]:
-        """Every (row, column) of the source, once among all warps."""
+        """Every (row, column) of the source, once among all rows of threads."""
         with self._each(self._layout.under) as cell:
             at = [index + begin for index, (begin, _) in zip(cell, self.source, strict=True)]
             inside = [index < end for index, (_, end) in zip(at, self.source, strict=True)]
@@ -111,7 +117,7 @@ class Patch:
 
     @contextmanager
     def each_result(self) -> Iterator[list[Expr]]:
-        """Every (block, map, row, column) of the results, once among all warps."""
+        """Every (block, map, row, column) of the results, once among all rows of threads."""
         size = self._layout.size
         with self._each((size.maps, size.rows, size.columns)) as (m, *cell):
             at = [index + begin for index, (begin, _) in zip(cell, self.results, strict=True)]
@@ -121,9 +127,9 @@ class Patch:
 
     @contextmanager
     def _each(self, extents: tuple[int, ...]) -> Iterator[list[Expr]]:
-        w, count = self.w, prod(extents)
-        with w.serial(-(-count // WARPS)) as turn:
-            cell = turn * WARPS + self._warp
+        w, count, rows = self.w, prod(extents), WARPS * self.w.lanes
+        with w.serial(-(-count // rows)) as turn:
+            cell = turn * rows + self._row
             with w.when(cell < count):
                 yield w.indices(cell, extents)
 
@@ -146,7 +152,7 @@ class Shared(Home):
 
 
 @contextmanager
-def patches(w: Writer, layout: Layout) -> Iterator[Patch]:
-    """A launch of a block for every patch of every block of images."""
-    with w.launch(prod(layout.counts), WARPS) as (number, warp):
-        yield Patch(w, layout, w.indices(number, layout.counts), warp)
+def patches(w: Writer, layout: Layout, lanes: int) -> Iterator[Patch]:
+    """A launch of a block for every patch of every block of images, with so many lanes a thread."""
+    with w.launch(prod(layout.counts), WARPS, lanes) as (number, row):
+        yield Patch(w, layout, w.indices(number, layout.counts), row)

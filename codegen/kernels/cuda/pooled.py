@@ -30,11 +30,12 @@ def pooled(groups: Groups, group: Group, after: Group) -> bool:
         return False
     computed, pixels = groups.computed(group), Pixels(pool)
     has_norm = any(node.op in norm.RULES for node in computed)
-    maps, reach = (norm.together(computed), norm.reach(computed)) if has_norm else ([1], 0)
-    layout = best(after.shape, pixels.under, maps, reach=reach)
+    lanes = min(groups.lanes(group), groups.lanes(after, group.kept))
+    maps, reach = (norm.together(computed, lanes), norm.reach(computed)) if has_norm else ([1], 0)
+    layout = best(after.shape, pixels.under, maps, reach=reach, lanes=lanes)
     if layout is None:
         return False
-    _launch(groups, (group, after), pool, (layout, pixels))
+    _launch(groups, (group, after), pool, (layout, pixels), lanes)
     return True
 
 
@@ -78,18 +79,18 @@ class Pixels:
 
 
 def _launch(
-    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, Pixels]
+    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, Pixels], lanes: int
 ) -> None:
     w, (group, after), x = groups.writer, both, pool.inputs[0]
     places, places_after = groups.reserve(group, {pool}), groups.reserve(after)
-    with patches(w, cut[0]) as patch:
+    with patches(w, cut[0], lanes) as patch:
         array = patch.array()
         with patch.each_source() as (row, column):
             at = patch.block, patch.first, row, column
             pixel = Column(w, groups.rules, at, cut[0].size.maps)
             values = [position.vector(x) for position in pixel.positions]
             for position, value in zip(pixel.positions, values, strict=True):
-                array.store(value(w.lane), *position.at, w.lane)
+                w.put_row(array, position.at, value)
             if places:
                 with w.when(_is_owned(patch, cut[1], row, column)):
                     groups.write(group, places, pixel.positions)
@@ -113,23 +114,25 @@ def unpooled(groups: Groups, group: Group) -> bool:
     w, node = groups.writer, _adjoint(groups.computed(group), group)
     if node is None:
         return False
+    lanes = groups.lanes(group)
     geometry, counts = Geometry(node, group.shape[2:]), node.inputs[1].type.shape[2:]
     layout = best(
         group.shape,
         lambda axis, pixels: geometry.windows(axis, pixels, counts[axis]),
         [1],
         arrays=2,
+        lanes=lanes,
     )
     if layout is None:
         return False
     places = groups.reserve(group)
-    with patches(w, layout) as patch:
+    with patches(w, layout, lanes) as patch:
         value, place = patch.array(), patch.array("int32")
         with patch.each_source() as (i, j):
             at = patch.block, patch.first, i, j
             most = window.maximum(Position(w, groups.rules, at), node, geometry.taps(i, j))
-            value.store(most.value(w.lane), *at, w.lane)
-            place.store(most.place(w.lane), *at, w.lane)
+            w.put_row(value, at, most.value)
+            w.put_row(place, at, most.place)
         w.barrier()
         rules = groups.rules | {"max_pool_dx": _Found(value, place)}
         with patch.each_result() as result:
@@ -154,8 +157,6 @@ class _Found:
     def __call__(self, p: Position, node: Node) -> Lane:
         def most(i: Expr, j: Expr) -> Maximum:
             at = *p.at[:2], i, j
-            return Maximum(
-                lambda lane: self._value.load(*at, lane), lambda lane: self._place.load(*at, lane)
-            )
+            return Maximum(p.writer.row(self._value, at), p.writer.row(self._place, at))
 
         return window.to_maxima(p, node, most)

@@ -1,8 +1,11 @@
-"""What is known of every op without a contraction: its rule, and whether to use it twice."""
+"""What is known of every op without a contraction: its rule, whether to use it twice, and how many
+lanes a thread has for it."""
+
+from collections.abc import Collection
 
 from codegen.kernels import pointwise
 from codegen.kernels.cuda import copy, loss, norm, reduce, spatial_norm, window
-from codegen.kernels.cuda.writer import Maker
+from codegen.kernels.cuda.writer import VECTOR, Maker
 from codegen.kernels.epilogue import VIEWS
 from codegen.kernels.grouping import Access, access_of
 from codegen.kernels.writer import Rule
@@ -16,6 +19,10 @@ _GATHERS: dict[str, Rule] = {**window.RULES, **norm.RULES, **spatial_norm.RULES}
 RULES: dict[str, Rule] = {**pointwise.RULES, **copy.RULES, **_GATHERS}
 """The others."""
 
+_ALONE = {"crop", *reduce.MAKERS, *loss.MAKERS}
+_SEVERAL = 4
+"""Lanes for which what is more than pointwise fits into registers."""
+
 _COSTLY = {"tanh", "dropout", "crop", *_GATHERS, *copy.RULES}
 
 
@@ -28,6 +35,20 @@ def costly(region: Graph) -> set[Node]:
         if node.op in _GATHERS and len(uses[node]) > 1:
             kept.add(node)
     return kept
+
+
+def lanes(nodes: Collection[Node]) -> int:
+    """How many neighbouring lanes a thread has that computes some values: enough for the largest
+    elements to be read and written in whole vectors, and one where lanes go different ways."""
+    if any(node.op in _ALONE or node.attrs.get("axis") == 0 for node in nodes):
+        return 1
+    values = {x for node in nodes for x in (node, *node.inputs) if x.type.shape}
+    most = VECTOR // max((x.type.dtype.bytes for x in values), default=VECTOR)
+    return min(most, 2 * _SEVERAL if _are_light(nodes) else _SEVERAL)
+
+
+def _are_light(nodes: Collection[Node]) -> bool:
+    return not any(node.op in _COSTLY for node in nodes)
 
 
 def _is_repeated(node: Node, place: int, kept: set[Node]) -> bool:

@@ -1,7 +1,7 @@
 """The general kernel: any region without a contraction, one launch for each of its groups.
 
-A thread computes an element of all values of a group, or some neighbours along axis 1. Pools are
-better off with shared memory (`pooled.py`).
+A thread computes its lanes of all values of a group, for one position or some neighbours along axis
+1. Pools are better off with shared memory (`pooled.py`).
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from codegen.targets import Cuda
 from ir.graph import Graph
 
 _LOOPS = {*window.RULES, *spatial_norm.RULES, *spatial_norm.MAKERS}
-_AHEAD = 4  # neighbours whose operands a thread loads at once
+_AHEAD = 8  # elements of an operand that a thread loads at once
 
 
 def staged(region: Graph, target: Cuda) -> Built | str:
@@ -57,22 +57,23 @@ def _column(groups: Groups, group: Group) -> Iterator[Column]:
         with w.tasks(1, warps=1), w.when(w.lane == 0):
             yield Column(w, groups.rules, ())
         return
-    count = _neighbours(groups, group)
+    lanes = groups.lanes(group)
+    count = _neighbours(groups, group, lanes)
     extents = [-(-shape[0] // WARP), *shape[1:]]
     if count > 1:
         extents[1] //= count
-    with w.tasks(prod(extents)) as task:
+    with w.tasks(prod(extents), lanes=lanes) as task:
         block, *rest = w.indices(task, extents)
         if rest:
             rest[0] = w.let(rest[0] * count)
         yield Column(w, groups.rules, (block, *rest), count)
 
 
-def _neighbours(groups: Groups, group: Group) -> int:
+def _neighbours(groups: Groups, group: Group, lanes: int) -> int:
     """How many positions a thread computes: norms share what they look at, others load ahead."""
     computed = groups.computed(group)
     if any(node.op in norm.RULES for node in computed):
-        return max(norm.together(computed))
+        return max(norm.together(computed, lanes))
     if len(group.shape) < 2 or any(node.op in _LOOPS for node in computed):
         return 1
-    return max(n for n in range(1, _AHEAD + 1) if group.shape[1] % n == 0)
+    return max(n for n in range(1, _AHEAD // lanes + 1) if group.shape[1] % n == 0)

@@ -33,7 +33,8 @@ def summed(p: Position, places: Taps, term: Callable[[Expr, Expr], Lane]) -> Lan
     total = p.writer.register()
     total.set(f32(0))
     with each(p, places) as (row, column):
-        total.set(total(0) + term(row, column)(p.writer.lane))
+        of_pixel = term(row, column)
+        total.set(lambda lane: total(lane) + of_pixel(lane))
     return total
 
 
@@ -52,15 +53,16 @@ class Maximum:
 
 def maximum(p: Position, node: Node, taps: Taps) -> Maximum:
     """Of operand 0 over some pixels of p's map."""
-    w, lane, width = p.writer, p.writer.lane, node.inputs[0].type.shape[3]
+    w, width = p.writer, node.inputs[0].type.shape[3]
     value, place = w.register(), w.register("int32")
     value.set(f32(_LOWEST))
     place.set(taps[0][0] * width + taps[1][0])
     with each(p, taps) as (row, column):
         x = p.operand(node, 0, p.at[1], row, column)
         larger = w.held(lambda i: tirx.any(x(i) > value(i), is_nan(x(i))), "bool")
-        place.set(tirx.Select(larger(lane), row * width + column, place(lane)))
-        value.set(tirx.Select(larger(lane), x(lane), value(lane)))
+        here = row * width + column
+        place.set(lambda i: tirx.Select(larger(i), here, place(i)))
+        value.set(lambda i: tirx.Select(larger(i), x(i), value(i)))
     return Maximum(value, place)
 
 
