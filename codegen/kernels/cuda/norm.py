@@ -131,4 +131,11 @@ def reach(nodes: Iterable[Node]) -> int:
     return max(integer(node, "size") - 1 for node in nodes if node.op in RULES)
 
 
+def around(nodes: Iterable[Node]) -> tuple[int, int]:
+    """Of how many maps before and after its own it looks at the cotangent, backward."""
+    formulas = [Formula(node) for node in nodes if node.op in RULES]
+    # The windows that hold a map lie the other way round.
+    return max(f.after for f in formulas), max(f.before for f in formulas)
+
+
 RULES: dict[str, Rule] = {"lrn": _lrn, "lrn_dx": _lrn_dx}

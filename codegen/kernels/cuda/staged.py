@@ -1,7 +1,7 @@
 """The general kernel: any region without a contraction, one launch for each of its groups.
 
 A thread computes its lanes of all values of a group, for one position or some neighbours along axis
-1. Pools are better off with shared memory (`pooled.py`).
+1. Pools are better off with shared memory (`pooled.py`, `unpooled.py`).
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,10 @@ from math import prod
 
 from codegen.kernels.cuda import norm, spatial_norm, window
 from codegen.kernels.cuda.groups import Groups
-from codegen.kernels.cuda.pooled import pooled, unpooled
+from codegen.kernels.cuda.pooled import pooled
 from codegen.kernels.cuda.position import Column
 from codegen.kernels.cuda.rules import MAKERS, RULES
+from codegen.kernels.cuda.unpooled import unpooled, unpooled_norm
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.grouping import Group
 from codegen.targets import Cuda
@@ -31,7 +32,7 @@ def staged(region: Graph, target: Cuda) -> Built | str:
     groups = Groups(w)
     left = list(groups.all)
     while left:
-        if len(left) > 1 and pooled(groups, left[0], left[1]):
+        if len(left) > 1 and (pooled(groups, *left[:2]) or unpooled_norm(groups, *left[:2])):
             del left[:2]
             continue
         group = left.pop(0)
