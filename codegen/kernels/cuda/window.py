@@ -59,7 +59,7 @@ def maximum(p: Position, node: Node, taps: Taps) -> Maximum:
     place.set(taps[0][0] * width + taps[1][0])
     with each(p, taps) as (row, column):
         x = p.operand(node, 0, p.at[1], row, column)
-        larger = w.held(lambda i: tirx.any(x(i) > value(i), is_nan(x(i))), "bool")
+        larger = w.held(lambda i: tirx.any(x(i) > value(i), tirx.isnan(x(i))), "bool")
         here = row * width + column
         place.set(lambda i: tirx.Select(larger(i), here, place(i)))
         value.set(lambda i: tirx.Select(larger(i), x(i), value(i)))
