@@ -6,8 +6,9 @@ Along axis 0 lanes change places, so operands are read there by their elements.
 from tvm import tirx
 
 from codegen.kernels.attributes import integer
+from codegen.kernels.cuda.lanes import Register
 from codegen.kernels.cuda.position import Position
-from codegen.kernels.cuda.writer import WARP, Register
+from codegen.kernels.cuda.writer import WARP
 from codegen.kernels.writer import HELD_DTYPE, Lane, Rule
 from codegen.loops import Expr
 from ir.graph import Node

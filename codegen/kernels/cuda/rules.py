@@ -5,7 +5,8 @@ from collections.abc import Collection
 
 from codegen.kernels import pointwise
 from codegen.kernels.cuda import copy, loss, norm, reduce, spatial_norm, window
-from codegen.kernels.cuda.writer import VECTOR, Maker
+from codegen.kernels.cuda.lanes import VECTOR
+from codegen.kernels.cuda.writer import Maker
 from codegen.kernels.epilogue import VIEWS
 from codegen.kernels.grouping import Access, access_of
 from codegen.kernels.writer import Rule

@@ -8,7 +8,7 @@ from tvm import tirx
 
 from codegen.kernels.cuda.position import Position
 from codegen.kernels.geometry import Geometry, Taps
-from codegen.kernels.math import f32, is_nan
+from codegen.kernels.math import f32
 from codegen.kernels.ranges import difference
 from codegen.kernels.writer import Lane, Rule
 from codegen.loops import Expr
