@@ -98,11 +98,12 @@ def _handed_out(w: Writer, value: Shared, place: Shared) -> Rule:
 
 
 def unpooled_norm(groups: Groups, group: Group, after: Group) -> bool:
-    """Launch both groups at once if the second is the adjoint of a norm that reads the first, the
-    adjoint of a pool."""
-    w, node = groups.writer, _only_for_norm(groups, group, after)
-    if node is None:
+    """Launch both groups at once if the second is the adjoint of a norm, and all that it reads of
+    the first is a value that follows from the adjoint of a pool."""
+    w, node = groups.writer, _adjoint(groups.computed(group), group)
+    if node is None or not _is_for_norm(groups, group, after):
         return False
+    (value,) = group.kept
     computed, windows = groups.computed(after, group.kept), _Windows(node)
     lanes = min(groups.lanes(group), groups.lanes(after, group.kept))
     count, around = max(norm.together(computed, lanes)), norm.around(computed)
@@ -120,31 +121,31 @@ def unpooled_norm(groups: Groups, group: Group, after: Group) -> bool:
         rules = groups.rules | {"max_pool_dx": windows.found(groups, patch, under)}
         gradient = patch.array(pixels)
         with patch.each(pixels) as at:
-            w.put_row(gradient, at, Position(w, rules, at).vector(node))
+            w.put_row(gradient, at, Position(w, rules, at).vector(value))
         w.barrier()
-        w.homes[node] = gradient
+        w.homes[value] = gradient
         with patch.each(patch.results, count) as at:
             groups.write(after, places, Column(w, groups.rules, at, count).positions)
     w.places |= places
     return True
 
 
-def _only_for_norm(groups: Groups, group: Group, after: Group) -> Node | None:
-    """The pool's adjoint, if all the first group does is to compute it for the second."""
-    node = _adjoint(groups.computed(group), group)
+def _is_for_norm(groups: Groups, group: Group, after: Group) -> bool:
+    """Whether all that the first group does is to compute a value for a norm in the second."""
     # Blocks overlap in what they read: none may change it.
-    if node is None or after.maker or group.commits or after.commits or group.kept != [node]:
-        return None
-    computed = groups.computed(after, group.kept)
-    if group.shape != after.shape or groups.is_stored(node, computed):
-        return None
-    has_norm = any(each.op == "lrn_dx" for each in computed)
-    reads = ((each, place) for each in computed for place in range(len(each.inputs)))
-    near = all(
-        _is_near(each, place) or not _follows(each.inputs[place], node, computed)
-        for each, place in reads
+    if after.maker or group.commits or after.commits or len(group.kept) != 1:
+        return False
+    (value,), computed = group.kept, groups.computed(after, group.kept)
+    if group.shape != after.shape or groups.is_stored(value, computed):
+        return False
+    reads = (
+        (node, place)
+        for node in computed
+        for place, x in enumerate(node.inputs)
+        if _follows(x, value, computed)
     )
-    return node if has_norm and near else None
+    near = all(_is_near(node, place) for node, place in reads)
+    return near and any(node.op == "lrn_dx" for node in computed)
 
 
 def _is_near(node: Node, place: int) -> bool:
