@@ -116,14 +116,22 @@ def _lrn_dx(p: Position, node: Node) -> Lane:
     return lambda i: part(i) + f32(formula.factor) * x(i) * _sum(terms, i)
 
 
-_MOST = 32  # values that a thread computes
+_MOST = 8  # maps that a thread computes
+_VALUES = 48  # that it looks at, as many as leave room for others in its registers
 
 
 def together(nodes: Iterable[Node], lanes: int) -> list[int]:
     """How many maps of so many lanes a thread may compute, given all that it computes."""
     norms = [node for node in nodes if node.op in RULES]
     maps = gcd(*(node.type.shape[1] // integer(node, "groups") for node in norms))
-    return [count for count in range(1, _MOST // lanes + 1) if maps % count == 0]
+    most = max(1, min(_MOST, _VALUES // lanes - reach(norms)))
+    return [count for count in range(1, most + 1) if maps % count == 0]
+
+
+def fits(nodes: Iterable[Node], lanes: int) -> bool:
+    """Whether a thread has room for so many lanes of what it looks at for one map."""
+    norms = [node for node in nodes if node.op in RULES]
+    return not norms or lanes * (1 + reach(norms)) <= _VALUES
 
 
 def reach(nodes: Iterable[Node]) -> int:

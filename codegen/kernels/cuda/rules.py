@@ -21,8 +21,7 @@ RULES: dict[str, Rule] = {**pointwise.RULES, **copy.RULES, **_GATHERS}
 """The others."""
 
 _ALONE = {"crop", *reduce.MAKERS, *loss.MAKERS}
-_SEVERAL = 4
-"""Lanes for which what is more than pointwise fits into registers."""
+_SEVERAL = 4  # lanes for which what is more than pointwise fits into registers
 
 _COSTLY = {"tanh", "dropout", "crop", *_GATHERS, *copy.RULES}
 
@@ -41,15 +40,12 @@ def costly(region: Graph) -> set[Node]:
 def lanes(nodes: Collection[Node]) -> int:
     """How many neighbouring lanes a thread has that computes some values: enough for the largest
     elements to be read and written in whole vectors, and one where lanes go different ways."""
-    if any(node.op in _ALONE or node.attrs.get("axis") == 0 for node in nodes):
+    apart = any(node.op in _ALONE or node.attrs.get("axis") == 0 for node in nodes)
+    if apart or not norm.fits(nodes, _SEVERAL):
         return 1
-    values = {x for node in nodes for x in (node, *node.inputs) if x.type.shape}
-    most = VECTOR // max((x.type.dtype.bytes for x in values), default=VECTOR)
-    return min(most, 2 * _SEVERAL if _are_light(nodes) else _SEVERAL)
-
-
-def _are_light(nodes: Collection[Node]) -> bool:
-    return not any(node.op in _COSTLY for node in nodes)
+    sizes = {x.type.dtype.bytes for node in nodes for x in (node, *node.inputs) if x.type.shape}
+    in_vectors = VECTOR // max(sizes, default=VECTOR)
+    return min(in_vectors, _SEVERAL) if any(n.op in _COSTLY for n in nodes) else in_vectors
 
 
 def _is_repeated(node: Node, place: int, kept: set[Node]) -> bool:
