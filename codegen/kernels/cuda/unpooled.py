@@ -72,22 +72,22 @@ class _Windows:
         """The rule of `max_pool_dx` once the maxima of a box of windows have been found."""
         w = groups.writer
         value = patch.array(box)
-        place = patch.array(box, "int32") if self._first else value
+        place = patch.array(box, "int32") if self._first else None
         with patch.each(box) as at:
             taps = self._geometry.taps(*at[2:])
             most = window.maximum(Position(w, groups.rules, at), self._node, taps)
             w.put_row(value, at, most.value)
-            if self._first:
+            if place and most.place:
                 w.put_row(place, at, most.place)
         w.barrier()
         return _handed_out(w, value, place)
 
 
-def _handed_out(w: Writer, value: Shared, place: Shared) -> Rule:
+def _handed_out(w: Writer, value: Shared, place: Shared | None) -> Rule:
     def rule(p: Position, node: Node) -> Lane:
         def most(i: Expr, j: Expr) -> Maximum:
             at = *p.at[:2], i, j
-            return Maximum(w.row(value, at), w.row(place, at))
+            return Maximum(w.row(value, at), w.row(place, at) if place else None)
 
         return window.to_maxima(p, node, most)
 
