@@ -160,14 +160,14 @@ def _follows(value: Node, node: Node, computed: Collection[Node]) -> bool:
 
 
 def _cost(layout: Layout, windows: _Windows, count: int, around: int, lanes: int) -> Cost:
-    """Time is instructions of a lane, roughly: 4 for a pixel of a window, 16 to ask whether it is a
-    maximum, 30 for a map of a norm, of which a thread looks at `around` more than it computes."""
+    """Time is instructions of a lane, roughly: 3 for a pixel of a window, 30 to ask whether it is a
+    maximum, 40 for a map of a norm, of which a thread looks at `around` more than it computes."""
     size = layout.size
     maps, pixels = size.maps + around, size.rows * size.columns
     under = maps * prod(layout.under)
     return Cost(
         windows.arrays * under + maps * pixels,
-        turns(under, lanes) * 4 * windows.taps
-        + turns(maps * pixels, lanes) * 16
-        + turns(size.maps // count * pixels, lanes) * 30 * (count + around),
+        turns(under, lanes) * 3 * windows.taps
+        + turns(maps * pixels, lanes) * 30
+        + turns(size.maps // count * pixels, lanes) * 40 * (count + around),
     )
