@@ -1,6 +1,6 @@
 """Random programs without contractions, to be compiled as one kernel whatever fuse would do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -11,13 +11,15 @@ from ir.type import DType, TensorType
 Shape = tuple[int, ...]
 
 
-def draw_region(rng: Random, dtype: DType = DType.F32) -> Graph:
+def draw_region(
+    rng: Random, dtype: DType = DType.F32, batches: Sequence[int] = (1, 3, 16, 17)
+) -> Graph:
     """A few ops on each other's results, several of them results, some the next value of a state.
 
     Images are of the dtype; in bf16, casts lead from and to values in f32. Ops that jump where
     their operand passes a point (a sign, a tie) read leaves only, so that rounding flips nothing.
     """
-    draw = _Draw(rng, dtype)
+    draw = _Draw(rng, dtype, batches)
     ops = _OPS if dtype is DType.F32 else [*_OPS, *[_cast] * 2]
     for _ in range(rng.randint(1, 7)):
         rng.choice(ops)(draw)
@@ -27,9 +29,9 @@ def draw_region(rng: Random, dtype: DType = DType.F32) -> Graph:
 class _Draw:
     """A program under construction."""
 
-    def __init__(self, rng: Random, dtype: DType) -> None:
+    def __init__(self, rng: Random, dtype: DType, batches: Sequence[int]) -> None:
         self.rng, self.dtype = rng, dtype
-        self.images = rng.choice((1, 3, 16, 17)), rng.choice((1, 2, 17)), *rng.sample((1, 2, 5), 2)
+        self.images = rng.choice(batches), rng.choice((1, 2, 17)), *rng.sample((1, 2, 5), 2)
         self.rows = self.images[0], self.images[1] * self.images[2] * self.images[3]
         self.nodes: list[Node] = []
         self._names = Names()

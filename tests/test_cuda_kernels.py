@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from codegen.cuda import cubins, emulator, toolchain
 from codegen.kernels.attributes import integers
 from codegen.kernels.cuda.patch import Layout, Size, best
-from codegen.kernels.cuda.pooled import Pixels
+from codegen.kernels.cuda.pooled import Pixels, cost
 from codegen.kernels.cuda.writer import Built
 from codegen.targets import cuda
 from ir.command import Error
@@ -286,7 +286,7 @@ def _window(pool: Node, axis: int, result: int) -> list[int]:
 @given(pool=pools(), maps=st.integers(1, 8), reach=st.integers(0, 8))
 def test_patches_fit_into_shared_memory(pool: Node, maps: int, reach: int) -> None:
     shape = 1, 8 * maps, *pool.type.shape[2:]
-    layout = best(shape, Pixels(pool).under, range(1, maps + 1), reach=reach)
+    layout = best(shape, Pixels(pool).under, range(1, maps + 1), lambda each: cost(each, reach, 4))
     assert layout is not None
     vectors = layout.size.maps * layout.under[0] * layout.under[1]
     assert vectors * 32 * 4 <= 48 * 1024

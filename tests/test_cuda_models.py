@@ -74,7 +74,7 @@ def inspect(kernel: Kernel, folder: Path, key: str) -> None:
         assert all(f".text.{symbol}\0".encode() in binary for symbol in symbols), cubin.file
     for launch in (each for cubin in kernel.code.binaries.values() for each in cubin.launches):
         threads = launch.block[0] * launch.block[1] * launch.block[2]
-        assert launch.block[0] == 32, "a warp is not a row of threads"
+        assert threads % 32 == 0, f"{key}: a warp is not full"
         assert launch.shared <= MOST_SHARED, key
         assert 0 < launch.registers <= MOST_REGISTERS, key
         assert launch.registers * threads <= 65536, f"{key}: no block fits on a processor"

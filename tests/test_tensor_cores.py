@@ -28,9 +28,11 @@ BODY = """
     b[t * 4 + i] = sums[i] + __uint_as_float(x[i]) + __uint_as_float(y[i & 1]) + s[t];
   }}
 """
+VALUES = "bf16", "larger"
 ROUNDED = r"FSETP|F2F\."  # what is infinite stays so
 CALLS = {
     "bf16_bits(a[0])": "F2FP.BF16",
+    "larger(a[0], a[t])": r"FMNMX\.NAN",
     "copy_async_4(s + t, a + t, 1)": "LDGSTS",
     "copy_async_8(s + t * 2, a + t * 2, t & 1)": r"LDGSTS[.\w]*\.64",
     "copy_async_16(s + t * 4, a + t * 4, t & 1)": r"LDGSTS[.\w]*\.128",
@@ -59,7 +61,7 @@ def text(*calls: str) -> str:
     kernels = ""
     for number, call in enumerate(calls):
         head = HEAD.format(name=f"f{number}")
-        body = BODY.format(call=f"b[t] = {call}" if call.startswith("bf16") else call)
+        body = BODY.format(call=f"b[t] = {call}" if call.startswith(VALUES) else call)
         kernels += f"{head};\n{head} {{{body}}}\n"
     return shortened(kernels, noalias=True)
 

@@ -2,6 +2,8 @@
 
 // ------------------------------------------------------------------------- rounding
 
+static float larger(float a, float b) { return a != a || a > b ? a : b; }
+
 static ushort bf16_bits(float value) {
   const uint bits = __float_as_uint(value);
   return value != value ? 0x7FFF : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;

@@ -9,6 +9,12 @@ __device__ __forceinline__ unsigned short bf16_bits(float value) {
   return (unsigned short)pair;
 }
 
+// The larger of two floats; NaN if one is.
+__device__ __forceinline__ float larger(float a, float b) {
+  asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+  return a;
+}
+
 // Instructions for shared memory take its own addresses.
 __device__ __forceinline__ unsigned shared_address(const void *place) {
   return (unsigned)__cvta_generic_to_shared(place);

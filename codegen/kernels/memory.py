@@ -71,23 +71,45 @@ class Home:
         self._loops, self._array, self._place = loops, array, within
 
     def load(self, *index: Expr) -> Expr:
-        """The element at (block, ..., lane); at () for a scalar."""
-        element = self._array[self._within(index)]
-        return bf16.number(element) if self._is_bf16 else element
+        """The value at (block, ..., lane); at () for a scalar."""
+        return self.number(self.element(*index))
 
     def store(self, value: Expr, *index: Expr) -> None:
-        """Set the element there."""
-        place = self._within(index)
-        value = bf16.bits(value) if self._is_bf16 else value
-        if isinstance(self._array, Scratch | Plain):
-            self._array.store(self._loops, value, *place)
-        else:
-            self._loops.store(self._array, value, *place)
+        """Set it."""
+        self.put(self.bits(value), *index)
+
+    # ------------------------------------------------------------------------ elements
 
     @property
-    def _is_bf16(self) -> bool:
+    def dtype(self) -> str:
+        """Of the elements in memory."""
         own = isinstance(self._array, Scratch | Plain)
-        return not own and bool(self._array.dtype == bf16.STORED)
+        return str((self._array.memory if own else self._array).dtype)
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether the lanes of a position lie side by side."""
+        return not isinstance(self._array, Plain)
+
+    def element(self, *index: Expr) -> Expr:
+        """What memory holds there."""
+        return self._array[self._within(index)]
+
+    def put(self, element: Expr, *index: Expr) -> None:
+        """Set it."""
+        place = self._within(index)
+        if isinstance(self._array, Scratch | Plain):
+            self._array.store(self._loops, element, *place)
+        else:
+            self._loops.store(self._array, element, *place)
+
+    def number(self, element: Expr) -> Expr:
+        """The value that an element stands for."""
+        return bf16.number(element) if self.dtype == bf16.STORED else element
+
+    def bits(self, value: Expr) -> Expr:
+        """The element that stands for a value."""
+        return bf16.bits(value) if self.dtype == bf16.STORED else value
 
     def _within(self, index: Index) -> Index:
         return self._place(index) or (0,)

@@ -1,7 +1,7 @@
 """What every kernel shares: its pointers, and values at a position.
 
 A position is one vector of lanes: a block of axis 0 and an index along every other axis of a value
-(`codegen/layout.py`). On a CPU a vector is a register, on a GPU one thread of a warp has one lane.
+(`codegen/layout.py`). On a CPU a vector is a register, on a GPU it is shared by some threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,6 +77,15 @@ class Writer(Loops):
         """array[indices] = value"""
         array.store(self, value, *indices)
 
+    def row(self, home: Home, at: Sequence[Expr | Lane]) -> Lane:
+        """What lies at a position of a value."""
+        return lambda lane: home.load(*(at_lane(along, lane) for along in at), lane)
+
+    def put_row(self, home: Home, at: Sequence[Expr], value: Lane) -> None:
+        """Set it."""
+        with self.each_lane() as lane:
+            home.store(value(lane), *at, lane)
+
     # ------------------------------------------------------------------------ values
 
     def rounded(self, node: Node, value: Lane) -> Lane:
@@ -99,8 +108,11 @@ class Writer(Loops):
         """The same at (block, index along axis 1, ..., lane)."""
         if node.op == "constant":
             return constant(node)
-        home = self.homes[node] if node in self.homes else Home(self, self.buffers[node])
-        return home.load(*index)
+        return self.home(node).load(*index)
+
+    def home(self, node: Node) -> Home:
+        """Where a value lies: operands, and what has been stored."""
+        return self.homes[node] if node in self.homes else Home(self, self.buffers[node])
 
     def valid_lanes(self, node: Node, block: Expr) -> Expr:
         """How many lanes of a block hold elements rather than padding."""
@@ -169,9 +181,9 @@ class Position:
 
     def read(self, node: Node) -> Lane:
         """What memory holds of a value at this position."""
-        if not node.type.shape:
-            return lambda lane: self.writer.element(node)
-        return lambda lane: self.writer.load(node, *self.index(lane), lane)
+        if not node.type.shape or node.op == "constant":
+            return lambda lane: self.writer.load(node)
+        return self.writer.row(self.writer.home(node), self.at)
 
     def elsewhere(self, at: Sequence[Expr | Lane]) -> "Position":
         """Another position of the same region, with nothing known yet."""
@@ -189,8 +201,7 @@ class Position:
             home.store(value(0))
             return
         value = self._padded_with_zeros(node, value) if node in self.writer.updates else value
-        with self.writer.each_lane() as lane:
-            home.store(value(lane), *self.at, lane)
+        self.writer.put_row(home, self.at, value)
 
     def _padded_with_zeros(self, node: Node, value: Lane) -> Lane:
         if node.type.shape[0] % self.writer.width == 0:

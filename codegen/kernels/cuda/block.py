@@ -15,38 +15,39 @@ def total(w: Writer, count: Expr, term: Callable[[Expr], Expr]) -> Lane:
     added = w.register()
     added.set(f32(0))
     with w.serial(count) as number:
-        added.set(added(w.lane) + term(number))
+        added.set(lambda lane: added(lane) + term(number))
     return added
 
 
 class Block:
-    """A block of so many warps, of which this thread is in number `warp`.
+    """A block of so many rows of threads, of which this thread is in number `row`.
 
     Every thread must come to each of the calls, for they wait for all.
     """
 
-    def __init__(self, w: Writer, warps: int, warp: Expr) -> None:
-        self.writer, self.warps, self.warp = w, warps, warp
+    def __init__(self, w: Writer, rows: int, row: Expr) -> None:
+        self.writer, self.rows, self.row = w, rows, row
 
-    def over_warps(self, value: Lane, combine: Combine) -> Lane:
-        """Each lane's values of all warps, combined."""
+    def over_rows(self, value: Lane, combine: Combine) -> Lane:
+        """Each lane's values of all rows, combined."""
         w = self.writer
-        if self.warps == 1:
+        if self.rows == 1:
             return value
-        array = w.shared(self.warps, WARP)
-        w.store(array, value(w.lane), self.warp, w.lane)
+        array = w.shared(self.rows, WARP)
+        with w.each_lane() as lane:
+            w.store(array, value(lane), self.row, lane)
         w.barrier()
         folded = w.register()
-        folded.set(array[0, w.lane])
-        with w.serial(self.warps - 1, 1) as warp:
-            folded.set(combine(folded(w.lane), array[warp, w.lane]))
+        folded.set(lambda lane: array[0, lane])
+        with w.serial(self.rows - 1, 1) as row:
+            folded.set(lambda lane: combine(folded(lane), array[row, lane]))
         return folded
 
     def over_lanes(self, value: Lane) -> Lane:
-        """The sum over lanes of a value that all warps agree on."""
+        """The sum over lanes of a value that all rows agree on."""
         w = self.writer
         array = w.shared(WARP)
-        with w.when(self.warp == 0):
-            w.store(array, value(w.lane), w.lane)
+        with w.when(self.row == 0), w.each_lane() as lane:
+            w.store(array, value(lane), lane)
         w.barrier()
         return total(w, WARP, lambda lane: array[lane])

@@ -6,8 +6,9 @@ Along axis 0 lanes change places, so operands are read there by their elements.
 from tvm import tirx
 
 from codegen.kernels.attributes import integer
+from codegen.kernels.cuda.lanes import Register
 from codegen.kernels.cuda.position import Position
-from codegen.kernels.cuda.writer import WARP, Register
+from codegen.kernels.cuda.writer import WARP
 from codegen.kernels.writer import HELD_DTYPE, Lane, Rule
 from codegen.loops import Expr
 from ir.graph import Node
@@ -40,7 +41,7 @@ def _take(p: Position, node: Node, place: int, start: int, value: Register) -> N
     here = _along(p, axis)
     end = start + node.inputs[place].type.shape[axis]
     with w.when(tirx.all(here >= start, here < end)):
-        value.set(_moved(p, node, place, -start)(w.lane))
+        value.set(_moved(p, node, place, -start))
 
 
 def _concat(p: Position, node: Node) -> Lane:
@@ -58,7 +59,7 @@ def _slice(p: Position, node: Node) -> Lane:
     value = _zero(p, node)
     # Padding has nowhere to read from.
     with p.writer.when(_along(p, 0) < node.type.shape[0]):
-        value.set(_moved(p, node, 0, start)(p.writer.lane))
+        value.set(_moved(p, node, 0, start))
     return value
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Sequence
 
-from codegen.kernels.cuda.rules import MAKERS, RULES, costly
+from codegen.kernels.cuda.rules import MAKERS, RULES, costly, lanes
 from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.grouping import Group, Grouping
 from codegen.kernels.memory import Home, Scratch
-from codegen.kernels.writer import HELD_DTYPE, Lane, Position, Rule
+from codegen.kernels.writer import TIR_DTYPE, Lane, Position, Rule
 from ir.graph import Node
 
 
@@ -40,6 +40,10 @@ class Groups:
                 left += node.inputs
         return found
 
+    def lanes(self, group: Group, known: Collection[Node] = ()) -> int:
+        """How many lanes a thread has in a group's launch."""
+        return lanes({*group.kept, *group.commits, *self.computed(group, known)})
+
     # ------------------------------------------------------------------------ memory
 
     def reserve(self, group: Group, readers: Collection[Node] = ()) -> dict[Node, Scratch | None]:
@@ -47,7 +51,12 @@ class Groups:
 
         What only `readers` read is at hand for them and goes nowhere.
         """
-        return {node: self._place(node) for node in group.kept if self._is_stored(node, readers)}
+        return {node: self._place(node) for node in group.kept if self.is_stored(node, readers)}
+
+    def is_stored(self, node: Node, readers: Collection[Node]) -> bool:
+        """Whether a kept value goes anywhere, given who finds it at hand."""
+        others = node in self.writer.updates or not set(self._uses[node]) <= set(readers)
+        return self._is_result(node) or (node in self._read_later and others)
 
     def write(
         self,
@@ -64,10 +73,6 @@ class Groups:
             for node, home in homes.items():
                 position.store(node, home, values[node])
 
-    def _is_stored(self, node: Node, readers: Collection[Node]) -> bool:
-        others = node in self.writer.updates or not set(self._uses[node]) <= set(readers)
-        return self._is_result(node) or (node in self._read_later and others)
-
     def _is_result(self, node: Node) -> bool:
         return node in self.writer.region.outputs and node not in self.writer.updates
 
@@ -75,4 +80,4 @@ class Groups:
         if self._is_result(node):
             return None
         shape = self.writer.layout.shape(node.type)
-        return self.writer.workspace(*shape, dtype=HELD_DTYPE[node.type.dtype])
+        return self.writer.workspace(*shape, dtype=TIR_DTYPE[node.type.dtype])

@@ -69,14 +69,14 @@ class _Images:
     def keep(self, array: Scratch, value: Lane) -> Lane:
         """Leave a number of each image for later launches."""
         value = self.w.held(value)
-        with self.w.when(self.block.warp == 0):
+        with self.w.when(self.block.row == 0):
             self.w.put(array, value(self.w.lane), self.number, self.w.lane)
         return value
 
     def keep_sum(self, array: Scratch, value: Lane) -> None:
         """The same of the sum over the block's images."""
         whole = self.block.over_lanes(value)
-        with self.w.when(tirx.all(self.block.warp == 0, self.w.lane == 0)):
+        with self.w.when(tirx.all(self.block.row == 0, self.w.lane == 0)):
             self.w.put(array, whole(self.w.lane), self.number)
 
     def _sum(self, term: Callable[[Expr, Lane], Lane]) -> Lane:
@@ -89,15 +89,15 @@ class _Images:
         term: Callable[[Expr, Lane], Lane],
     ) -> Lane:
         """Combine a term of class and logit over all classes."""
-        w, warps = self.w, self.block.warps
+        w, warps = self.w, self.block.rows
         folded = w.register()
         folded.set(f32(start))
         with w.serial(-(-self.classes // warps)) as turn:
-            c = w.let(turn * warps + self.block.warp)
+            c = w.let(turn * warps + self.block.row)
             with w.when(c < self.classes):
                 logit = w.held(lambda lane: w.load(self.logits, self.number, c, lane))
                 folded.set(combine(folded(w.lane), term(c, logit)(w.lane)))
-        return self.block.over_warps(folded, combine)
+        return self.block.over_rows(folded, combine)
 
 
 def _weight(w: Writer, weights: Node, number: Expr) -> Expr:

@@ -82,7 +82,7 @@ class _Maps:
             total.set(f32(0))
             if abs(number) < self._maps:
                 with w.when(self._inside(number)):
-                    total.set(make()(w.lane))
+                    total.set(make())
             return total
 
         return self.p.column.once((self.node, name, number), value)
@@ -117,18 +117,33 @@ def _lrn_dx(p: Position, node: Node) -> Lane:
 
 
 _MOST = 8  # maps that a thread computes
+_VALUES = 48  # that it looks at, as many as leave room for others in its registers
 
 
-def together(nodes: Iterable[Node]) -> list[int]:
-    """How many maps a thread may compute, given all that it computes."""
+def together(nodes: Iterable[Node], lanes: int) -> list[int]:
+    """How many maps of so many lanes a thread may compute, given all that it computes."""
     norms = [node for node in nodes if node.op in RULES]
     maps = gcd(*(node.type.shape[1] // integer(node, "groups") for node in norms))
-    return [count for count in range(1, _MOST + 1) if maps % count == 0]
+    most = max(1, min(_MOST, _VALUES // lanes - reach(norms)))
+    return [count for count in range(1, most + 1) if maps % count == 0]
+
+
+def fits(nodes: Iterable[Node], lanes: int) -> bool:
+    """Whether a thread has room for so many lanes of what it looks at for one map."""
+    norms = [node for node in nodes if node.op in RULES]
+    return not norms or lanes * (1 + reach(norms)) <= _VALUES
 
 
 def reach(nodes: Iterable[Node]) -> int:
     """How many maps more it looks at."""
     return max(integer(node, "size") - 1 for node in nodes if node.op in RULES)
+
+
+def around(nodes: Iterable[Node]) -> tuple[int, int]:
+    """Of how many maps before and after its own it looks at the cotangent, backward."""
+    formulas = [Formula(node) for node in nodes if node.op in RULES]
+    # The windows that hold a map lie the other way round.
+    return max(f.after for f in formulas), max(f.before for f in formulas)
 
 
 RULES: dict[str, Rule] = {"lrn": _lrn, "lrn_dx": _lrn_dx}

@@ -9,19 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
 
 from tvm import tirx
 
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.kernels.memory import Home
-from codegen.kernels.ranges import Range, least
+from codegen.kernels.ranges import Range, largest, least
 from codegen.loops import Expr
 
 Shape = tuple[int, ...]
 WARPS = 8
 _LARGEST = 16  # rows or columns of a patch
-_SHARED = 48 * 1024 // (4 * WARP)  # vectors that a block has room for
+_SHARED = 48 * 1024 // (4 * WARP)  # rows of lanes that a block has room for
 
 Span = Callable[[int, Range], Range]
 """Along an axis (0 down, 1 across), the source under some results."""
@@ -41,7 +40,7 @@ class Layout:
 
     def __init__(self, shape: Shape, size: Size, span: Span) -> None:
         self.size, self._span = size, span
-        self.extents = shape[2:]
+        self.maps, self.extents = shape[1], shape[2:]
         self._lengths = size.rows, size.columns
         pairs = zip(self.extents, self._lengths, strict=True)
         self.counts = (
@@ -65,88 +64,104 @@ class Layout:
         return max(int(end - begin) for begin, end in ranges)
 
 
-def best(
-    shape: Shape, span: Span, maps: Iterable[int], *, reach: int = 0, arrays: int = 1
-) -> Layout | None:
-    """The layout with the least work for each result; None if none fits into shared memory.
+@dataclass(frozen=True)
+class Cost:
+    """What a patch takes: values in shared memory, each a row of lanes, and time in any unit."""
 
-    A thread makes all maps of a position of the source at once, in `arrays` of shared memory; for
-    that it looks at `reach` maps more.
-    """
-    found, least_work = None, float("inf")
+    shared: int
+    time: float
+
+
+def best(
+    shape: Shape, span: Span, maps: Iterable[int], cost: Callable[[Layout], Cost]
+) -> Layout | None:
+    """The layout with the least time for each result; None if none fits into shared memory."""
+    found, least_time = None, float("inf")
     rows, columns = (range(1, min(_LARGEST, extent) + 1) for extent in shape[2:])
     for size in map(lambda each: Size(*each), product(maps, rows, columns)):
         layout = Layout(shape, size, span)
-        turns = -(-prod(layout.under) // WARPS)
-        work = turns * (size.maps + reach) / (size.maps * size.rows * size.columns)
-        fits = arrays * size.maps * prod(layout.under) <= _SHARED
-        if fits and work < least_work:
-            found, least_work = layout, work
+        takes = cost(layout)
+        time = takes.time / (size.maps * size.rows * size.columns)
+        if takes.shared <= _SHARED and time < least_time:
+            found, least_time = layout, time
     return found
 
 
+def turns(cells: int, lanes: int) -> int:
+    """How often a block's threads, of so many lanes each, go over some positions."""
+    return -(-cells // (WARPS * lanes))
+
+
+# ---------------------------------------------------------------------------- a block's own
+
+
+@dataclass(frozen=True)
+class Box:
+    """Maps, rows and columns from `begin` to `end`, of which there are at most `extents`."""
+
+    extents: tuple[int, ...]
+    begin: tuple[Expr, ...]
+    end: tuple[Expr, ...]
+
+
 class Patch:
-    """A block's own."""
+    """A block's own: the boxes of its `results` and of the `source` under them."""
 
-    def __init__(self, w: Writer, layout: Layout, at: list[Expr], warp: Expr) -> None:
-        self.w, self._layout, self._warp = w, layout, warp
+    def __init__(self, w: Writer, layout: Layout, at: list[Expr], row: Expr) -> None:
+        self.w, self._row, self._maps = w, row, layout.maps
         self.block, strip, *numbers = at
-        self.first = w.fixed(strip * layout.size.maps)
-        self.results = [self._fixed(layout.results(axis, numbers[axis])) for axis in (0, 1)]
-        self.source = [self._fixed(layout.source(axis, numbers[axis])) for axis in (0, 1)]
+        size, first = layout.size, strip * layout.size.maps
+        results = [layout.results(axis, numbers[axis]) for axis in (0, 1)]
+        source = [layout.source(axis, numbers[axis]) for axis in (0, 1)]
+        maps = first, first + size.maps
+        self.results = self._box((size.maps, size.rows, size.columns), [maps, *results])
+        self.source = self._box((size.maps, *layout.under), [maps, *source])
 
-    def array(self, dtype: str = "float32") -> "Shared":
-        """Shared memory for a value of the source."""
-        shape = self._layout.size.maps, *self._layout.under, WARP
-        return Shared(self, self.w.shared(*shape, dtype=dtype))
+    def wider(self, box: Box, before: int, after: int) -> Box:
+        """The same with some maps more, as far as there are any."""
+        (maps, *extents), (first, *begin), (last, *end) = box.extents, box.begin, box.end
+        ranges = [(largest(first - before, 0), least(last + after, self._maps))]
+        ranges += zip(begin, end, strict=True)
+        return self._box((maps + before + after, *extents), ranges)
 
-    @contextmanager
-    def each_source(self) -> Iterator[list[Expr]]:
-        """Every (row, column) of the source, once among all warps."""
-        with self._each(self._layout.under) as cell:
-            at = [index + begin for index, (begin, _) in zip(cell, self.source, strict=True)]
-            inside = [index < end for index, (_, end) in zip(at, self.source, strict=True)]
-            with self.w.when(tirx.all(*inside)):
-                yield at
-
-    @contextmanager
-    def each_result(self) -> Iterator[list[Expr]]:
-        """Every (block, map, row, column) of the results, once among all warps."""
-        size = self._layout.size
-        with self._each((size.maps, size.rows, size.columns)) as (m, *cell):
-            at = [index + begin for index, (begin, _) in zip(cell, self.results, strict=True)]
-            inside = [index < end for index, (_, end) in zip(at, self.results, strict=True)]
-            with self.w.when(tirx.all(*inside)):
-                yield [self.block, self.first + m, *at]
+    def array(self, box: Box, dtype: str = "float32") -> "Shared":
+        """Shared memory for the values of a box."""
+        return Shared(self.w, self.w.shared(*box.extents, WARP, dtype=dtype), box)
 
     @contextmanager
-    def _each(self, extents: tuple[int, ...]) -> Iterator[list[Expr]]:
-        w, count = self.w, prod(extents)
-        with w.serial(-(-count // WARPS)) as turn:
-            cell = turn * WARPS + self._warp
-            with w.when(cell < count):
-                yield w.indices(cell, extents)
+    def each(self, box: Box, maps: int = 1) -> Iterator[list[Expr]]:
+        """Every (block, map, row, column) of a box, once among all rows of threads; or the first of
+        so many maps each time."""
+        w, rows = self.w, WARPS * self.w.lanes
+        extents = (box.extents[0] // maps, *box.extents[1:])
+        with w.serial(turns(prod(extents), w.lanes)) as turn:
+            cell = turn * rows + self._row
+            with w.when(cell < prod(extents)):
+                strip, *pixel = w.indices(cell, extents)
+                at = [i + begin for i, begin in zip((strip * maps, *pixel), box.begin, strict=True)]
+                inside = [index < end for index, end in zip(at, box.end, strict=True)]
+                with w.when(tirx.all(*inside)):
+                    yield [self.block, *at]
 
-    def _fixed(self, range_: Range) -> Range:
-        begin, end = range_
-        return self.w.fixed(begin), self.w.fixed(end)
+    def _box(self, extents: tuple[int, ...], ranges: list[Range]) -> Box:
+        begin, end = (tuple(map(self.w.fixed, bounds)) for bounds in zip(*ranges, strict=True))
+        return Box(extents, begin, end)
 
 
 class Shared(Home):
-    """Values of a patch's source, by their index in the whole."""
+    """Values of a box in shared memory, by their index in the whole."""
 
-    def __init__(self, patch: Patch, array: Any) -> None:
-        super().__init__(patch.w, array)
-        self._patch = patch
+    def __init__(self, w: Writer, array: object, box: Box) -> None:
+        super().__init__(w, array, self._inside)
+        self._box = box
 
-    def _within(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-        (top, _), (left, _) = self._patch.source
-        _, c, row, column, lane = index
-        return c - self._patch.first, row - top, column - left, lane
+    def _inside(self, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        _, *cell, lane = index
+        return *(i - begin for i, begin in zip(cell, self._box.begin, strict=True)), lane
 
 
 @contextmanager
-def patches(w: Writer, layout: Layout) -> Iterator[Patch]:
-    """A launch of a block for every patch of every block of images."""
-    with w.launch(prod(layout.counts), WARPS) as (number, warp):
-        yield Patch(w, layout, w.indices(number, layout.counts), warp)
+def patches(w: Writer, layout: Layout, lanes: int) -> Iterator[Patch]:
+    """A launch of a block for every patch of every block of images, with so many lanes a thread."""
+    with w.launch(prod(layout.counts), WARPS, lanes) as (number, row):
+        yield Patch(w, layout, w.indices(number, layout.counts), row)

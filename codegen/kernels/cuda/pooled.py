@@ -1,26 +1,17 @@
-"""Pools by way of shared memory (`patch.py`).
-
-Forward, a block computes what is pooled, such as a norm, and then the pool. Backward, it finds the
-maxima of the windows over its pixels, and then asks for every pixel whether it is one.
-"""
-
-from collections.abc import Collection
+"""Pools by way of shared memory (`patch.py`): a block computes what is pooled, such as a norm, and
+then the pool."""
 
 from tvm import tirx
 
-from codegen.kernels.cuda import norm, window
+from codegen.kernels.cuda import norm
 from codegen.kernels.cuda.groups import Groups
-from codegen.kernels.cuda.patch import Layout, Patch, Shared, best, patches
+from codegen.kernels.cuda.patch import Cost, Layout, Patch, best, patches, turns
 from codegen.kernels.cuda.position import Column, Position
-from codegen.kernels.cuda.window import Maximum
 from codegen.kernels.geometry import Geometry
 from codegen.kernels.grouping import Group
 from codegen.kernels.ranges import Range, largest
-from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from ir.graph import Node
-
-# ---------------------------------------------------------------------------- forward
 
 
 def pooled(groups: Groups, group: Group, after: Group) -> bool:
@@ -29,13 +20,20 @@ def pooled(groups: Groups, group: Group, after: Group) -> bool:
     if pool is None:
         return False
     computed, pixels = groups.computed(group), Pixels(pool)
+    lanes = min(groups.lanes(group), groups.lanes(after, group.kept))
     has_norm = any(node.op in norm.RULES for node in computed)
-    maps, reach = (norm.together(computed), norm.reach(computed)) if has_norm else ([1], 0)
-    layout = best(after.shape, pixels.under, maps, reach=reach)
+    maps, reach = (norm.together(computed, lanes), norm.reach(computed)) if has_norm else ([1], 0)
+    layout = best(after.shape, pixels.under, maps, lambda layout: cost(layout, reach, lanes))
     if layout is None:
         return False
-    _launch(groups, (group, after), pool, (layout, pixels))
+    _launch(groups, (group, after), pool, (layout, pixels), lanes)
     return True
+
+
+def cost(layout: Layout, reach: int, lanes: int) -> Cost:
+    """A thread makes all maps of a position of the source at once, and looks at `reach` more."""
+    (down, across), maps = layout.under, layout.size.maps
+    return Cost(maps * down * across, turns(down * across, lanes) * (maps + reach))
 
 
 def _pool(groups: Groups, group: Group, after: Group) -> Node | None:
@@ -78,84 +76,28 @@ class Pixels:
 
 
 def _launch(
-    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, Pixels]
+    groups: Groups, both: tuple[Group, Group], pool: Node, cut: tuple[Layout, Pixels], lanes: int
 ) -> None:
     w, (group, after), x = groups.writer, both, pool.inputs[0]
     places, places_after = groups.reserve(group, {pool}), groups.reserve(after)
-    with patches(w, cut[0]) as patch:
-        array = patch.array()
-        with patch.each_source() as (row, column):
-            at = patch.block, patch.first, row, column
-            pixel = Column(w, groups.rules, at, cut[0].size.maps)
+    maps = cut[0].size.maps
+    with patches(w, cut[0], lanes) as patch:
+        array = patch.array(patch.source)
+        with patch.each(patch.source, maps) as at:
+            pixel = Column(w, groups.rules, at, maps)
             values = [position.vector(x) for position in pixel.positions]
             for position, value in zip(pixel.positions, values, strict=True):
-                array.store(value(w.lane), *position.at, w.lane)
+                w.put_row(array, position.at, value)
             if places:
-                with w.when(_is_owned(patch, cut[1], row, column)):
+                with w.when(_is_owned(patch, cut[1], at)):
                     groups.write(group, places, pixel.positions)
         w.barrier()
         w.homes[x] = array
-        with patch.each_result() as result:
-            groups.write(after, places_after, [Position(w, groups.rules, result)])
+        with patch.each(patch.results) as at:
+            groups.write(after, places_after, [Position(w, groups.rules, at)])
     w.places |= places | places_after
 
 
-def _is_owned(patch: Patch, pixels: Pixels, row: Expr, column: Expr) -> Expr:
-    (_, bottom), (_, right) = patch.results
-    return tirx.all(row < pixels.owned(0, bottom), column < pixels.owned(1, right))
-
-
-# ---------------------------------------------------------------------------- backward
-
-
-def unpooled(groups: Groups, group: Group) -> bool:
-    """Launch a group that hands gradients to the maxima of windows."""
-    w, node = groups.writer, _adjoint(groups.computed(group), group)
-    if node is None:
-        return False
-    geometry, counts = Geometry(node, group.shape[2:]), node.inputs[1].type.shape[2:]
-    layout = best(
-        group.shape,
-        lambda axis, pixels: geometry.windows(axis, pixels, counts[axis]),
-        [1],
-        arrays=2,
-    )
-    if layout is None:
-        return False
-    places = groups.reserve(group)
-    with patches(w, layout) as patch:
-        value, place = patch.array(), patch.array("int32")
-        with patch.each_source() as (i, j):
-            at = patch.block, patch.first, i, j
-            most = window.maximum(Position(w, groups.rules, at), node, geometry.taps(i, j))
-            value.store(most.value(w.lane), *at, w.lane)
-            place.store(most.place(w.lane), *at, w.lane)
-        w.barrier()
-        rules = groups.rules | {"max_pool_dx": _Found(value, place)}
-        with patch.each_result() as result:
-            groups.write(group, places, [Position(w, rules, result)])
-    w.places |= places
-    return True
-
-
-def _adjoint(computed: Collection[Node], group: Group) -> Node | None:
-    found = [node for node in computed if node.op == "max_pool_dx"]
-    if len(found) != 1 or any(node.op in norm.RULES for node in computed):
-        return None
-    return found[0] if found[0].type.shape == group.shape else None
-
-
-class _Found:
-    """The rule of max_pool_dx when all maxima have been found."""
-
-    def __init__(self, value: Shared, place: Shared) -> None:
-        self._value, self._place = value, place
-
-    def __call__(self, p: Position, node: Node) -> Lane:
-        def most(i: Expr, j: Expr) -> Maximum:
-            at = *p.at[:2], i, j
-            return Maximum(
-                lambda lane: self._value.load(*at, lane), lambda lane: self._place.load(*at, lane)
-            )
-
-        return window.to_maxima(p, node, most)
+def _is_owned(patch: Patch, pixels: Pixels, at: list[Expr]) -> Expr:
+    ends = [pixels.owned(axis, patch.results.end[1 + axis]) for axis in (0, 1)]
+    return tirx.all(*(index < end for index, end in zip(at[2:], ends, strict=True)))

@@ -1,7 +1,11 @@
-"""What is known of every op without a contraction: its rule, and whether to use it twice."""
+"""What is known of every op without a contraction: its rule, whether to use it twice, and how many
+lanes a thread has for it."""
+
+from collections.abc import Collection
 
 from codegen.kernels import pointwise
 from codegen.kernels.cuda import copy, loss, norm, reduce, spatial_norm, window
+from codegen.kernels.cuda.lanes import VECTOR
 from codegen.kernels.cuda.writer import Maker
 from codegen.kernels.epilogue import VIEWS
 from codegen.kernels.grouping import Access, access_of
@@ -16,6 +20,9 @@ _GATHERS: dict[str, Rule] = {**window.RULES, **norm.RULES, **spatial_norm.RULES}
 RULES: dict[str, Rule] = {**pointwise.RULES, **copy.RULES, **_GATHERS}
 """The others."""
 
+_ALONE = {"crop", *reduce.MAKERS, *loss.MAKERS}
+_SEVERAL = 4  # lanes for which what is more than pointwise fits into registers
+
 _COSTLY = {"tanh", "dropout", "crop", *_GATHERS, *copy.RULES}
 
 
@@ -28,6 +35,17 @@ def costly(region: Graph) -> set[Node]:
         if node.op in _GATHERS and len(uses[node]) > 1:
             kept.add(node)
     return kept
+
+
+def lanes(nodes: Collection[Node]) -> int:
+    """How many neighbouring lanes a thread has that computes some values: enough for the largest
+    elements to be read and written in whole vectors, and one where lanes go different ways."""
+    apart = any(node.op in _ALONE or node.attrs.get("axis") == 0 for node in nodes)
+    if apart or not norm.fits(nodes, _SEVERAL):
+        return 1
+    sizes = {x.type.dtype.bytes for node in nodes for x in (node, *node.inputs) if x.type.shape}
+    in_vectors = VECTOR // max(sizes, default=VECTOR)
+    return min(in_vectors, _SEVERAL) if any(n.op in _COSTLY for n in nodes) else in_vectors
 
 
 def _is_repeated(node: Node, place: int, kept: set[Node]) -> bool:

@@ -9,6 +9,7 @@ from codegen.kernels.cuda.writer import Maker, Writer
 from codegen.kernels.formula import Formula, square
 from codegen.kernels.geometry import Taps
 from codegen.kernels.math import f32
+from codegen.kernels.memory import Home
 from codegen.kernels.ranges import clipped
 from codegen.kernels.writer import Lane, Rule
 from ir.graph import Node
@@ -49,7 +50,7 @@ def _spatial_lrn_dx(w: Writer, node: Node) -> Rule:
         x, dy = (p.vector(operand) for operand in node.inputs)
         part, _ = formula.scaled(p.writer, _denominator(p, node, formula), dy)
         taps = _around(p, node, formula.after, formula.before)
-        total = summed(p, taps, lambda i, j: lambda lane: terms[*p.at[:2], i, j, lane])
+        total = summed(p, taps, lambda i, j: w.row(Home(w, terms), (*p.at[:2], i, j)))
         return lambda i: part(i) + f32(formula.factor) * x(i) * total(i)
 
     return rule

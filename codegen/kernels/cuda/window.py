@@ -33,7 +33,8 @@ def summed(p: Position, places: Taps, term: Callable[[Expr, Expr], Lane]) -> Lan
     total = p.writer.register()
     total.set(f32(0))
     with each(p, places) as (row, column):
-        total.set(total(0) + term(row, column)(p.writer.lane))
+        of_pixel = term(row, column)
+        total.set(lambda lane: total(lane) + of_pixel(lane))
     return total
 
 
@@ -44,23 +45,36 @@ def _count(taps: Taps) -> Expr:
 
 @dataclass(frozen=True)
 class Maximum:
-    """Of a window: NaN if there is one; and the number of the first pixel that it is at."""
+    """Of a window: NaN if there is one; and, if ties go to the first pixel, the number of that."""
 
     value: Lane
-    place: Lane
+    place: Lane | None
 
 
 def maximum(p: Position, node: Node, taps: Taps) -> Maximum:
     """Of operand 0 over some pixels of p's map."""
-    w, lane, width = p.writer, p.writer.lane, node.inputs[0].type.shape[3]
+    w = p.writer
+    if node.attrs["ties"] == "first":
+        return _first_maximum(p, node, taps)
+    value = w.register()
+    value.set(f32(_LOWEST))
+    with each(p, taps) as (row, column):
+        x = p.operand(node, 0, p.at[1], row, column)
+        value.set(lambda i: tirx.call_pure_extern("float32", "larger", value(i), x(i)))
+    return Maximum(value, None)
+
+
+def _first_maximum(p: Position, node: Node, taps: Taps) -> Maximum:
+    w, width = p.writer, node.inputs[0].type.shape[3]
     value, place = w.register(), w.register("int32")
     value.set(f32(_LOWEST))
     place.set(taps[0][0] * width + taps[1][0])
     with each(p, taps) as (row, column):
         x = p.operand(node, 0, p.at[1], row, column)
         larger = w.held(lambda i: tirx.any(x(i) > value(i), is_nan(x(i))), "bool")
-        place.set(tirx.Select(larger(lane), row * width + column, place(lane)))
-        value.set(tirx.Select(larger(lane), x(lane), value(lane)))
+        here = row * width + column
+        place.set(lambda i: tirx.Select(larger(i), here, place(i)))
+        value.set(lambda i: tirx.Select(larger(i), x(i), value(i)))
     return Maximum(value, place)
 
 
@@ -91,7 +105,7 @@ def _windows(p: Position, node: Node, geometry: Geometry) -> Taps:
 def to_maxima(p: Position, node: Node, most: Callable[[Expr, Expr], Maximum]) -> Lane:
     """What a pixel gets of dy: that of all windows that it is the maximum of."""
     geometry = Geometry(node, node.type.shape[2:])
-    x, first = p.vector(node.inputs[0]), node.attrs["ties"] == "first"
+    x = p.vector(node.inputs[0])
     here = p.at[2] * node.type.shape[3] + p.at[3]
 
     def given(i: Expr, j: Expr) -> Lane:
@@ -99,7 +113,7 @@ def to_maxima(p: Position, node: Node, most: Callable[[Expr, Expr], Maximum]) ->
 
         def hit(lane: Expr) -> Expr:
             equal = x(lane) == found.value(lane)
-            return tirx.all(equal, found.place(lane) == here) if first else equal
+            return tirx.all(equal, found.place(lane) == here) if found.place else equal
 
         return lambda lane: tirx.Select(hit(lane), dy(lane), f32(0))
 

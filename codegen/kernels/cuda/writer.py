@@ -1,8 +1,8 @@
-"""A CUDA kernel: its launches, warps of 32 lanes, shared memory and workspace.
+"""A CUDA kernel: its launches, shared memory and workspace.
 
-A kernel is one or more launches; each sees all that those before it wrote. A thread is one lane of
-a warp (threadIdx.x), a block some warps (threadIdx.y), and lanes are elements of axis 0. What a
-block computes depends on nothing but its number, and no order of blocks matters.
+A kernel is one or more launches; each sees all that those before it wrote. A block of threads
+consists of rows (threadIdx.y), and each row of threads has 32 lanes (`lanes.py`). What a block
+computes depends on nothing but its number, and no order of blocks matters.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +13,13 @@ from math import prod
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
-from tvm import tirx
+from tvm import DataType, tirx
 from tvm.ir import PointerType
 from tvm.tirx.type import TensorMapType
 
-from codegen.kernels import writer
+from codegen.kernels.cuda.lanes import Lanes
 from codegen.kernels.memory import Home, Scratch
-from codegen.kernels.writer import Lane, Rule
-from codegen.loops import Expr
+from codegen.kernels.writer import Rule
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
 from ir.plan import TensorMap
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from codegen.kernels.cuda.tile import Tile
 
 WARP = Cuda.lanes
+_LINE = 4 * WARP  # bytes of global memory that are read at once
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,12 @@ class Built:
     tile: "Tile | None" = None
 
 
-class Register:
-    """A float, or another scalar, of every thread's own; a `Lane` that can be set."""
-
-    def __init__(self, w: "Writer", dtype: str) -> None:
-        self._w, self._array = w, w.local(1, dtype=dtype)
-
-    def __call__(self, lane: Expr) -> Expr:
-        return self._array[0]
-
-    def set(self, value: Expr) -> None:
-        """Replace the value."""
-        self._w.store(self._array, value, 0)
-
-
-class Writer(writer.Writer):
+class Writer(Lanes):
     """Writes the kernel of one region program."""
 
     def __init__(self, region: Graph, target: Cuda) -> None:
-        super().__init__(region, WARP)
+        super().__init__(region)
         self.target = target
-        self.lane: Expr = 0
         self._workspace = self.pointer("scratch", "float32")
         self._arrays: list[tuple[Scratch, str]] = []
         self._reserved = 0
@@ -84,34 +69,38 @@ class Writer(writer.Writer):
     # ------------------------------------------------------------------------ launches
 
     @contextmanager
-    def launch(self, blocks: int, warps: int) -> Iterator[tuple[Any, Any]]:
-        """One launch. Yields the block's number and the warp's number in its block."""
-        with self.launched(threadIdx_y=warps, threadIdx_x=WARP, blockIdx_x=blocks) as indices:
-            warp, self.lane, block = indices
+    def launch(self, blocks: int, warps: int, lanes: int = 1) -> Iterator[tuple[Any, Any]]:
+        """One launch, whose threads have so many lanes each. Yields the block's number and, of the
+        `warps * lanes` rows of a block, the number of this thread's."""
+        extents = {"threadIdx_y": warps * lanes, "threadIdx_x": WARP // lanes}
+        with self.launched(**extents, blockIdx_x=blocks) as (row, thread, block):
+            self.lanes, self.lane = lanes, thread * lanes
             self.declare_arguments()
-            yield block, warp
+            yield block, row
         self._launches.append(Launch(blocks, warps))
 
     @contextmanager
-    def tasks(self, count: int, warps: int = 8) -> Iterator[Any]:
-        """A launch with one warp for each task 0 .. count - 1. Yields the task's number."""
-        with self.launch(-(-count // warps), warps) as (block, warp):
-            task = self.let(block * warps + warp)
+    def tasks(self, count: int, warps: int = 8, lanes: int = 1) -> Iterator[Any]:
+        """A launch with one row for each task 0 .. count - 1. Yields the task's number."""
+        rows = warps * lanes
+        with self.launch(-(-count // rows), warps, lanes) as (block, row):
+            task = self.let(block * rows + row)
             with self.when(task < count):
                 yield task
 
     @contextmanager
     def positions(self, type: TensorType) -> Iterator[list[Any]]:
-        """A launch with one warp for each vector position of a value. Yields (block, ...)."""
+        """A launch with one row for each vector position of a value. Yields (block, ...)."""
         extents = self.layout.shape(type)[:-1]
         with self.tasks(prod(extents)) as task:
             yield self.indices(task, extents)
 
     def workspace(self, *shape: int, dtype: str = "float32") -> Scratch:
         """Memory that all launches share, reserved before them; garbage at the start."""
-        array = Scratch(None, self._reserved, shape)
+        size = DataType(dtype).itemsize
+        array = Scratch(None, self._reserved // size, shape)
         self._arrays.append((array, dtype))
-        self._reserved += -(-prod(shape) // WARP) * WARP
+        self._reserved += -(-prod(shape) * size // _LINE) * _LINE
         return array
 
     def tensor_map(self, array: Any, box: Sequence[int], swizzle: int) -> Any:
@@ -149,36 +138,12 @@ class Writer(writer.Writer):
         """An array of the block's own; it holds garbage at the start."""
         return self.allocate(shape, dtype, "shared")
 
-    def local(self, *shape: int, dtype: str = "float32") -> Any:
-        return self.allocate(shape, dtype, "local")
-
-    def register(self, dtype: str = "float32") -> Register:
-        """A scalar that can be set."""
-        return Register(self, dtype)
-
-    # ------------------------------------------------------------------------ lanes
-
-    @contextmanager
-    def each_lane(self) -> Iterator[Any]:
-        yield self.lane
-
-    def held(self, value: Lane, dtype: str = "float32") -> Lane:
-        # Not a variable: TVM would put its value in place of every use.
-        kept = self.register(dtype)
-        kept.set(value(self.lane))
-        # A plain function, which an index may be too.
-        return lambda lane: kept(lane)
-
-    def fixed(self, value: Expr) -> Expr:
-        """An integer in a register: TVM would put what a `let` stands for in place of each use."""
-        return self.held(lambda lane: value, "int32")(self.lane)
-
     def built(self, *, noalias: bool = False) -> Built:
         """Finish. `noalias` promises that no two arguments share memory."""
         params = [*self.pointers, self._workspace, *self._maps]
         function = self.function(params, device=2, noalias=noalias)
         maps = tuple(self._maps.values())
-        return Built(function, 4 * self._reserved, tuple(self._launches), maps)
+        return Built(function, self._reserved, tuple(self._launches), maps)
 
 
 Maker = Callable[[Writer, Node], Rule]
