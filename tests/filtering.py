@@ -5,13 +5,13 @@ from typing import Any
 from unittest.mock import patch
 
 from codegen.kernels.axis import Adjoint, Forward, axes
-from codegen.kernels.cpu.winograd.choice import allowed, growth
 from codegen.kernels.cpu.winograd.conv import Conv, ConvDx
 from codegen.kernels.cpu.winograd.gradient import ConvDw
-from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import side
 from codegen.kernels.cpu.writer import Built
 from codegen.kernels.minimal import POINTS
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.side import side
+from codegen.kernels.winograd.tiles import allowed, growth
 from codegen.targets import Cpu
 from ir.eval import run_graph
 from ir.graph import Graph, Node

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from tvm import tirx
+
 from codegen.kernels import writer
 from codegen.kernels.memory import Home, Scratch
 from codegen.kernels.writer import Lane, Rule
@@ -136,6 +138,12 @@ class Writer(writer.Writer):
         kept.set(value(self.lane))
         # A plain function, which an index may be too.
         return lambda lane: kept(lane)
+
+    def everywhere(self, value: float) -> Expr:
+        return tirx.const(value, "float32")
+
+    def once(self, value: Expr) -> Expr:
+        return self.held(lambda lane: value)(self.lane)
 
     def fixed(self, value: Expr) -> Expr:
         """An integer in a register: TVM would put what a `let` stands for in place of each use."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.cpu.winograd.side import Side
-from codegen.kernels.cpu.writer import Writer
-from codegen.loops import Expr
+from codegen.kernels.winograd.side import Side
+from codegen.loops import Expr, Loops
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Phases:
         """Of a map."""
         return self.down.tiles * self.across.tiles
 
-    def of(self, w: Writer, depth: Expr) -> tuple[Expr, Expr, Expr]:
+    def of(self, w: Loops, depth: Expr) -> tuple[Expr, Expr, Expr]:
         """The source map at some depth, and its phase down and across."""
         inner = w.let(depth % self.count)
         return (

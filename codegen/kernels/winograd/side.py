@@ -11,9 +11,8 @@ from functools import cached_property
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Axis
-from codegen.kernels.cpu.writer import Writer
 from codegen.kernels.minimal import Minimal
-from codegen.loops import Expr
+from codegen.loops import Expr, Loops
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Side:
             kinds.append(Kind(self.larger, self.tiles, self.size - 1, self.taps, 1))
         return kinds
 
-    def kind(self, w: Writer, tile: Expr) -> Iterator[Kind]:
+    def kind(self, w: Loops, tile: Expr) -> Iterator[Kind]:
         """Write for each kind what is to be done for a tile of it."""
         if len(self.kinds) == 1:
             yield self.kinds[0]
