@@ -75,18 +75,28 @@ class Product(Generic[Place]):
 
     def build(self) -> Built:
         """Write it all."""
-        w, (rows, columns) = self.w, self.runs()
+        self.sum()
+        return self.w.built(noalias=True)
+
+    def tile(self) -> Tile:
+        """The cheapest for its sums."""
+        rows, columns = self.runs()
         flipped, width = (rows.flipped, columns.flipped), min(rows.width, columns.width)
         size = replace(self.size(), width=width, flipped=flipped, form=self.form)
         self._engine = engine_of(size, self._target)
-        tile = self._engine.best_tile(size)
+        found: Tile = self._engine.best_tile(size)
+        return found
+
+    def sum(self) -> None:
+        """Launch it."""
+        w, tile = self.w, self.tile()
+        size = tile.size
         if tile.parts == 1:
             self._sum(tile, None)
         else:
             sums = w.workspace(tile.parts, size.products, size.blocks, size.rows, WARP)
             self._sum(tile, sums)
             self._add(tile, sums)
-        return w.built(noalias=True)
 
     def _sum(self, tile: Tile, parts: Scratch | None) -> None:
         """All tiles; their sums are parts, or final."""

@@ -28,6 +28,10 @@ class Phases:
         """Of a larger tile, for each pair of source and result map; matrices to be multiplied."""
         return self.down.products * self.across.products
 
+    def panel(self, i: Expr, j: Expr) -> Expr:
+        """The number of a product by its row and column in a tile."""
+        return i * self.across.products + j
+
     @property
     def multiplied(self) -> int:
         """Products of all tiles of a map."""

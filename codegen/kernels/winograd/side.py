@@ -102,6 +102,13 @@ class Side:
             with w.when(tile < self.larger if kind.begin == 0 else tile >= self.larger):
                 yield kind
 
+    def having(self, product: Expr, tiles: range) -> Expr:
+        """How many of these tiles have a product: the larger ones all, the others not the first."""
+        larger = len(range(tiles.start, min(tiles.stop, self.larger)))
+        if isinstance(product, int):
+            return len(tiles) if product else larger
+        return len(tiles) if larger == len(tiles) else tirx.Select(product == 0, larger, len(tiles))
+
     def start(self, tile: Expr) -> Expr:
         """The first result of a tile."""
         if len(self.kinds) == 1:
@@ -111,6 +118,10 @@ class Side:
     def has(self, tile: Expr) -> Expr:
         """How many results a tile has."""
         return self.size - self.first(tile)
+
+    def lies(self, inner: Expr, tile: Expr) -> tuple[Expr, ...]:
+        """What must hold for the result of this number in a tile to be one."""
+        return () if len(self.kinds) == 1 else (inner < self.has(tile),)
 
     def first(self, tile: Expr) -> Expr:
         """The first product that a tile has."""
@@ -127,6 +138,10 @@ class Side:
         """How many taps a phase has."""
         return (self.window + self.stride - 1 - phase) // self.stride
 
+    def holds(self, number: Expr, phase: Expr) -> tuple[Expr, ...]:
+        """What must hold for a phase to have the tap of this number."""
+        return () if len(self.counts) == 1 else (number < self.count(phase),)
+
     @property
     def counts(self) -> list[int]:
         """All that phases have."""
@@ -135,6 +150,10 @@ class Side:
     def pixel(self, step: Expr, phase: Expr) -> Expr:
         """The pixel that is number `step` of a phase, counted from the first tile's first."""
         return step * self.stride + phase - self.before
+
+    def meets(self, pixel: Expr) -> tuple[Expr, ...]:
+        """What must hold for a pixel to lie in the image."""
+        return pixel >= 0, pixel < self.sources
 
     def inside(self, first: Expr, count: Expr, phase: Expr) -> tuple[Expr, Expr]:
         """Which of `count` steps from `first` on meet pixels of the image: begin and end."""

@@ -1,0 +1,139 @@
+"""What minimal filtering works on at a time: some blocks of images, some rows of tiles.
+
+Transformed pixels and products lie in the workspace, which must not grow with the batch.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise, product
+from math import prod
+from typing import Any
+
+from codegen.kernels.cuda.winograd.transform import WARPS
+from codegen.kernels.cuda.writer import WARP, Writer
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.side import Kind
+from codegen.layout import Blocked
+from codegen.loops import Expr
+from ir.graph import Node
+
+FLOAT = 4
+BLOCKED = Blocked(WARP)
+LIMIT = 1 << 30
+"""Bytes of transformed pixels and products at a time, at most."""
+TURNS = 8
+"""Of a convolution, at most: each has code of its own."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The tiles in these of their rows, each for these blocks of images.
+
+    The columns of a product are its tiles, row by row, and blocks of images within each.
+    """
+
+    phases: Phases
+    images: range
+    rows: range
+
+    @property
+    def columns(self) -> int:
+        """Blocks of columns of a product that all tiles have."""
+        return len(self.rows) * self.phases.across.tiles * len(self.images)
+
+    def having(self, i: Expr, j: Expr) -> Expr:
+        """How many of them the product in row i and column j of a tile has."""
+        rows = self.phases.down.having(i, self.rows)
+        return rows * self._width(j) * len(self.images)
+
+    def column(self, tile: tuple[Expr, Expr], j: Expr, image: Expr) -> Expr:
+        """Where a tile lies among those that have products in column j, and an image in it; rows
+        and images are counted from the turn's first."""
+        return (tile[0] * self._width(j) + tile[1]) * len(self.images) + image
+
+    def bytes(self, maps: int) -> int:
+        """Of so many maps, transformed."""
+        return FLOAT * WARP * self.phases.products * self.columns * maps
+
+    def _width(self, j: Expr) -> Expr:
+        across = self.phases.across
+        return across.having(j, range(across.tiles))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of a block of images. Places within its turn are counted from the turn's first."""
+
+    turn: Turn
+    inner: tuple[Expr, Expr]
+    image: Expr
+
+    @property
+    def row(self) -> Expr:
+        """Of tiles."""
+        return self.turn.rows.start + self.inner[0]
+
+    @property
+    def column(self) -> Expr:
+        """Of tiles."""
+        return self.inner[1]
+
+    @property
+    def block(self) -> Expr:
+        """Of images."""
+        return self.turn.images.start + self.image
+
+    def place(self, j: Expr) -> Expr:
+        """Where it lies among those that have products in column j."""
+        return self.turn.column(self.inner, j, self.image)
+
+    def kinds(self, w: Writer) -> Iterator[tuple[Kind, Kind]]:
+        """Write for each pair of kinds, down and across, what is to be done for a tile of them."""
+        for down in self.turn.phases.down.kind(w, self.row):
+            for across in self.turn.phases.across.kind(w, self.column):
+                yield down, across
+
+
+Function = Callable[..., Any]
+
+
+def numbered(kinds: tuple[Kind, Kind], function: Function) -> Function:
+    """A function of a product's row and column in a tile, for one of these kinds, which may lack
+    the first: there they are counted from 0."""
+    down, across = kinds
+    return lambda i, j, *value: function(down.first + i, across.first + j, *value)
+
+
+@contextmanager
+def each_tile(w: Writer, turn: Turn, maps: int) -> Iterator[tuple[Expr, Tile]]:
+    """A launch with a warp for each map, tile and block of images of a turn. Yields map and tile."""
+    extents = maps, len(turn.rows), turn.phases.across.tiles, len(turn.images)
+    with w.tasks(prod(extents), WARPS) as task:
+        map, row, column, image = w.indices(task, extents)
+        yield map, Tile(turn, (row, column), image)
+
+
+def turns_of(node: Node, phases: Phases) -> list[Turn]:
+    """All of a convolution or a data gradient; none where it would take too many."""
+    maps = node.type.shape[1] + source_of(node).type.shape[1] * phases.count
+    blocks, rows = BLOCKED.blocks(node.type), phases.down.tiles
+    ways = [(parts, 1) for parts in range(1, blocks)] + [(blocks, n) for n in range(1, rows + 1)]
+    for some, others in ways[:TURNS]:
+        found = [
+            Turn(phases, *pair) for pair in product(_parts(blocks, some), _parts(rows, others))
+        ]
+        if len(found) <= TURNS and all(turn.bytes(maps) <= LIMIT for turn in found):
+            return found
+    return []
+
+
+def source_of(node: Node) -> Node:
+    """What a convolution, or a data gradient, is a correlation of."""
+    return node.inputs[node.op == "conv_dx"]
+
+
+def _parts(total: int, count: int) -> list[range]:
+    """Of near-equal size."""
+    ends = [total * number // count for number in range(count + 1)]
+    return [range(begin, end) for begin, end in pairwise(ends)]
