@@ -1,15 +1,16 @@
 """The tiles of minimal filtering that a convolution can have, by how much they magnify rounding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from math import prod
 from operator import attrgetter
 
 from codegen.kernels.axis import Adjoint, Axis, Forward, axes
-from codegen.kernels.minimal import POINTS
+from codegen.kernels.linear import operations
+from codegen.kernels.minimal import POINTS, Matrix
 from codegen.kernels.winograd.phases import Phases
-from codegen.kernels.winograd.side import side
+from codegen.kernels.winograd.side import Kind, side
 from ir.graph import Node
 
 GROWTH = {"none": 0, "mild": 10, "fast": 32}
@@ -39,6 +40,16 @@ def growth(node: Node, by: Phases) -> float:
 def allowed(node: Node, winograd: str) -> float:
     """How much they may."""
     return GROWTH[winograd] * (LENIENT if node.op == "conv_dw" else 1)
+
+
+def instructions(by: Phases, matrix: Callable[[Kind], Matrix]) -> int:
+    """Of a transform of all tiles of a map, along columns, then along rows."""
+    total = 0
+    for one, other in product(by.down.kinds, by.across.kinds):
+        down, across = matrix(one), matrix(other)
+        steps = operations(down) * len(across[0]) + operations(across) * len(down)
+        total += one.count * other.count * steps
+    return total
 
 
 def axes_of(node: Node) -> tuple[Axis, Axis]:

@@ -1,18 +1,16 @@
 """Whether minimal filtering pays for a convolution, and with tiles of which size."""
 
 from collections.abc import Callable
-from itertools import product
 from math import prod
 
 from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.winograd.band import fills_registers
 from codegen.kernels.cpu.writer import LANES, blocks
-from codegen.kernels.linear import operations
 from codegen.kernels.minimal import Matrix
 from codegen.kernels.winograd import tiles
 from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.winograd.side import Kind
-from codegen.kernels.winograd.tiles import axes_of
+from codegen.kernels.winograd.tiles import axes_of, instructions
 from codegen.targets import Cpu
 from ir.graph import Node
 
@@ -61,8 +59,8 @@ def work(node: Node, by: Phases) -> float:
     maps, depth, images = _matrix(node)
     depth *= by.count
     vectors = MOVED * by.multiplied
-    pixels = depth * (vectors + _all(by, lambda kind: kind.forward.input))
-    results = maps * (vectors + _all(by, _last(node)))
+    pixels = depth * (vectors + instructions(by, lambda kind: kind.forward.input))
+    results = maps * (vectors + instructions(by, _last(node)))
     filters = maps * depth * by.products * (by.down.taps + by.across.taps + MOVED) / LANES
     return images * (by.multiplied * maps * depth + pixels + results) + filters
 
@@ -92,13 +90,3 @@ def _last(node: Node) -> Callable[[Kind], Matrix]:
     if node.op == "conv_dw":
         return lambda kind: kind.gradient.taps_matrix
     return lambda kind: kind.forward.output
-
-
-def _all(by: Phases, matrix: Callable[[Kind], Matrix]) -> int:
-    """Instructions of a transform of all tiles, along columns, then along rows."""
-    total = 0
-    for one, other in product(by.down.kinds, by.across.kinds):
-        down, across = matrix(one), matrix(other)
-        steps = operations(down) * len(across[0]) + operations(across) * len(down)
-        total += one.count * other.count * steps
-    return total

@@ -8,25 +8,19 @@ from codegen.loops import Expr
 class Conv(Correlation):
     """A convolution and what follows it."""
 
-    def operands(self) -> None:
-        self.source, self.weights = self.node.inputs
-
     def row_run(self) -> Run:
-        begins = () if self.groups == 1 else (self.rows,)
+        begins = () if self.maps.groups == 1 else (self.maps.results,)
         return Run(flipped=False, width=self.form.width(*begins))
 
     def weight(self, panel: Panel, row: Expr, step: Expr) -> tuple[Expr, ...]:
-        return step, panel.group * self.rows + row
+        return step, panel.group * self.maps.results + row
 
 
 class ConvDx(Correlation):
     """A convolution's data gradient and what follows it."""
 
-    def operands(self) -> None:
-        self.weights, self.source = self.node.inputs
-
     def row_run(self) -> Run:
-        return Run(flipped=True, width=self.form.width(self.maps))
+        return Run(flipped=True, width=self.form.width(self.maps.sources))
 
     def weight(self, panel: Panel, row: Expr, step: Expr) -> tuple[Expr, ...]:
-        return row, panel.group * self.maps + step
+        return row, panel.group * self.maps.sources + step

@@ -24,6 +24,6 @@ def transform_pixels(w: Writer, source: Node, turn: Turn, result: Scratch) -> No
         def store(i: Expr, j: Expr, value: Expr) -> None:
             w.put(result, value, turn.phases.panel(i, j), depth, tile.place(j), w.lane)
 
-        for kinds in tile.kinds(w):
-            down_matrix, across_matrix = (kind.forward.input for kind in kinds)
-            transform(w, (down_matrix, across_matrix), load, numbered(kinds, store))
+        for one, other in tile.kinds(w):
+            matrices = one.forward.input, other.forward.input
+            transform(w, matrices, load, numbered((one, other), store))

@@ -10,6 +10,9 @@ from itertools import pairwise, product
 from math import prod
 from typing import Any
 
+from codegen.kernels.cuda.form import F32
+from codegen.kernels.cuda.tile import Size
+from codegen.kernels.cuda.winograd.maps import Maps, maps_of
 from codegen.kernels.cuda.winograd.transform import WARPS
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.kernels.winograd.phases import Phases
@@ -55,6 +58,12 @@ class Turn:
     def bytes(self, maps: int) -> int:
         """Of so many maps, transformed."""
         return FLOAT * WARP * self.phases.products * self.columns * maps
+
+    def size(self, maps: Maps) -> Size:
+        """Of the sums of its products."""
+        depth = F32.depth_of(maps.sources)
+        products, chunks = maps.groups * self.phases.products, -(-maps.sources // depth)
+        return Size(products, maps.results, self.columns, chunks, depth)
 
     def _width(self, j: Expr) -> Expr:
         across = self.phases.across
@@ -107,7 +116,7 @@ def numbered(kinds: tuple[Kind, Kind], function: Function) -> Function:
 
 @contextmanager
 def each_tile(w: Writer, turn: Turn, maps: int) -> Iterator[tuple[Expr, Tile]]:
-    """A launch with a warp for each map, tile and block of images of a turn. Yields map and tile."""
+    """A launch with a warp for each map and each tile of a turn. Yields both."""
     extents = maps, len(turn.rows), turn.phases.across.tiles, len(turn.images)
     with w.tasks(prod(extents), WARPS) as task:
         map, row, column, image = w.indices(task, extents)
@@ -116,21 +125,15 @@ def each_tile(w: Writer, turn: Turn, maps: int) -> Iterator[tuple[Expr, Tile]]:
 
 def turns_of(node: Node, phases: Phases) -> list[Turn]:
     """All of a convolution or a data gradient; none where it would take too many."""
-    maps = node.type.shape[1] + source_of(node).type.shape[1] * phases.count
     blocks, rows = BLOCKED.blocks(node.type), phases.down.tiles
+    maps = maps_of(node, phases).total
     ways = [(parts, 1) for parts in range(1, blocks)] + [(blocks, n) for n in range(1, rows + 1)]
     for some, others in ways[:TURNS]:
-        found = [
-            Turn(phases, *pair) for pair in product(_parts(blocks, some), _parts(rows, others))
-        ]
+        pairs = product(_parts(blocks, some), _parts(rows, others))
+        found = [Turn(phases, *pair) for pair in pairs]
         if len(found) <= TURNS and all(turn.bytes(maps) <= LIMIT for turn in found):
             return found
     return []
-
-
-def source_of(node: Node) -> Node:
-    """What a convolution, or a data gradient, is a correlation of."""
-    return node.inputs[node.op == "conv_dx"]
 
 
 def _parts(total: int, count: int) -> list[range]:

@@ -1,4 +1,5 @@
-"""The weights of a convolution as minimal filtering multiplies them: G w G^T. A lane is an output."""
+"""The weights of a convolution as minimal filtering multiplies them: G w G^T. A lane is an
+output."""
 
 from codegen.kernels.cuda.operand import Element
 from codegen.kernels.cuda.winograd.transform import WARPS, read, transform

@@ -1,0 +1,75 @@
+"""Whether minimal filtering pays for a convolution in f32, and with tiles of which size.
+
+Costs are estimates, as in `cuda/tile.py`: clocks of one processor. The choice follows from sizes
+alone, so that the order of every sum does too.
+"""
+
+from math import prod
+
+from codegen.kernels.cuda.correlation import Correlation
+from codegen.kernels.cuda.form import F32, form_of
+from codegen.kernels.cuda.simt import best_tile
+from codegen.kernels.cuda.tile import LANES, LAUNCHED, MEMORY, PROCESSORS
+from codegen.kernels.cuda.winograd.maps import maps_of, weights_of
+from codegen.kernels.cuda.winograd.turn import BLOCKED, FLOAT, Turn, turns_of
+from codegen.kernels.cuda.writer import WARP
+from codegen.kernels.linear import operations
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.tiles import axes_of, candidates, instructions
+from codegen.targets import Cuda
+from ir.graph import Node
+
+GAIN = 0.85
+"""Part of the direct kernel's cost that is little enough to change over."""
+
+
+def phases(node: Node, direct: Correlation, target: Cuda) -> Phases | None:
+    """The tiles for a convolution or its data gradient; None to do it directly."""
+    if form_of(node) is not F32:
+        return None
+    found = [by for by in candidates(node, target.winograd) if turns_of(node, by)]
+    best = min(found, key=lambda by: cost(node, by), default=None)
+    return best if best and cost(node, best) <= GAIN * direct_cost(node, direct) else None
+
+
+def direct_cost(node: Node, direct: Correlation) -> float:
+    """Of the direct kernel, which skips what lies outside the image if it has enough maps."""
+    if direct.few:
+        return direct.tile().cost
+    part = prod(axis.met / (axis.results * axis.window) for axis in axes_of(node))
+    return direct.tile().cost * part
+
+
+def cost(node: Node, by: Phases) -> float:
+    """Of minimal filtering, all launches."""
+    return _weights(node, by) + sum(_turn(node, turn) for turn in turns_of(node, by))
+
+
+def _weights(node: Node, by: Phases) -> float:
+    """To transform them."""
+    weights, (down, across) = weights_of(node).type, (by.down, by.across)
+    vectors = BLOCKED.blocks(weights) * weights.shape[1] * by.count
+    one, other = (operations(side.kinds[0].forward.taps_matrix) for side in (down, across))
+    work = one * across.taps + other * down.products
+    return _transformed(vectors * (down.taps * across.taps + by.products), vectors * work)
+
+
+def _turn(node: Node, turn: Turn) -> float:
+    """To transform pixels, to multiply, and to transform back."""
+    by, maps = turn.phases, maps_of(node, turn.phases)
+    images = len(turn.images) * len(turn.rows) / by.down.tiles
+    sources, results = images * maps.groups * maps.sources, images * maps.groups * maps.results
+    there = instructions(by, lambda kind: kind.forward.input)
+    back = instructions(by, lambda kind: kind.forward.output)
+    pixels = by.down.results * by.across.results
+    return (
+        _transformed(sources * 2 * by.multiplied, sources * there)
+        + best_tile(turn.size(maps)).cost * by.multiplied / (by.products * by.tiles)
+        + _transformed(results * (by.multiplied + pixels), results * back)
+    )
+
+
+def _transformed(vectors: float, work: float) -> float:
+    """A launch that moves vectors of lanes, and takes so many instructions."""
+    moved, done = vectors * WARP * FLOAT / MEMORY, work * WARP / LANES
+    return LAUNCHED + (moved + done) / PROCESSORS
