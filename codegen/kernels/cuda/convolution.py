@@ -10,12 +10,12 @@ from ir.graph import Graph, Node
 def conv(region: Graph, target: Cuda, node: Node) -> Conv | minimal.Conv:
     """A convolution."""
     direct = Conv(region, target, node)
-    by = phases(node, direct, target)
+    by = phases(direct, target)
     return minimal.Conv(region, target, node, by) if by else direct
 
 
 def conv_dx(region: Graph, target: Cuda, node: Node) -> ConvDx | minimal.ConvDx:
     """Its data gradient."""
     direct = ConvDx(region, target, node)
-    by = phases(node, direct, target)
+    by = phases(direct, target)
     return minimal.ConvDx(region, target, node, by) if by else direct

@@ -7,7 +7,7 @@ alone, so that the order of every sum does too.
 from math import prod
 
 from codegen.kernels.cuda.correlation import Correlation
-from codegen.kernels.cuda.form import F32, form_of
+from codegen.kernels.cuda.form import F32
 from codegen.kernels.cuda.simt import best_tile
 from codegen.kernels.cuda.tile import LANES, LAUNCHED, MEMORY, PROCESSORS
 from codegen.kernels.cuda.winograd.maps import maps_of, weights_of
@@ -23,20 +23,21 @@ GAIN = 0.85
 """Part of the direct kernel's cost that is little enough to change over."""
 
 
-def phases(node: Node, direct: Correlation, target: Cuda) -> Phases | None:
-    """The tiles for a convolution or its data gradient; None to do it directly."""
-    if form_of(node) is not F32:
+def phases(direct: Correlation, target: Cuda) -> Phases | None:
+    """The tiles for a convolution or its data gradient; None for the direct kernel to do it."""
+    node = direct.node
+    if direct.form is not F32:
         return None
     found = [by for by in candidates(node, target.winograd) if turns_of(node, by)]
     best = min(found, key=lambda by: cost(node, by), default=None)
-    return best if best and cost(node, best) <= GAIN * direct_cost(node, direct) else None
+    return best if best and cost(node, best) <= GAIN * direct_cost(direct) else None
 
 
-def direct_cost(node: Node, direct: Correlation) -> float:
+def direct_cost(direct: Correlation) -> float:
     """Of the direct kernel, which skips what lies outside the image if it has enough maps."""
     if direct.few:
         return direct.tile().cost
-    part = prod(axis.met / (axis.results * axis.window) for axis in axes_of(node))
+    part = prod(axis.met / (axis.results * axis.window) for axis in axes_of(direct.node))
     return direct.tile().cost * part
 
 
