@@ -10,6 +10,7 @@ from codegen.kernels.axis import Adjoint, Forward, axes
 from codegen.kernels.cpu.winograd.conv import Conv, ConvDx
 from codegen.kernels.cpu.winograd.gradient import ConvDw
 from codegen.kernels.cuda.winograd import conv as cuda
+from codegen.kernels.cuda.winograd import gradient as cuda_gradient
 from codegen.kernels.minimal import POINTS
 from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.winograd.side import side
@@ -27,7 +28,7 @@ MOST = max(POINTS)
 """Products along a side."""
 RULES: dict[str, dict[str, Any]] = {
     "cpu": {"conv": Conv, "conv_dx": ConvDx, "conv_dw": ConvDw},
-    "cuda": {"conv": cuda.Conv, "conv_dx": cuda.ConvDx},
+    "cuda": {"conv": cuda.Conv, "conv_dx": cuda.ConvDx, "conv_dw": cuda_gradient.ConvDw},
 }
 """By kind of device and op."""
 TOLERANCE = {"conv": 2e-5, "conv_dx": 2e-5, "conv_dw": 1e-4}

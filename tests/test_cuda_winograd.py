@@ -14,10 +14,11 @@ from codegen.cuda import cubins, emulator
 from codegen.kernels import build
 from codegen.kernels.cuda import simt
 from codegen.kernels.cuda.conv import Conv, ConvDx
+from codegen.kernels.cuda.conv_dw import ConvDw
 from codegen.kernels.cuda.winograd import choice, turn
-from codegen.kernels.cuda.winograd.maps import maps_of
-from codegen.kernels.cuda.winograd.turn import TURNS, turns_of
-from codegen.kernels.cuda.writer import WARP
+from codegen.kernels.cuda.winograd.maps import maps_of, source_of
+from codegen.kernels.cuda.winograd.turn import TURNS, Turn, turns_of
+from codegen.kernels.cuda.writer import WARP, Built
 from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.winograd.tiles import GROWTH, allowed, candidates, growth
 from codegen.targets import Cuda
@@ -33,8 +34,8 @@ from tests.kernels import EMULATED, as_region
 from tests.test_contractions import random_values, with_epilogue
 from tests.test_cuda_contractions import any_tile, compiled_target
 
-OPS = ("conv", "conv_dx")
-DIRECT: dict[str, Any] = {"conv": Conv, "conv_dx": ConvDx}
+OPS = ("conv", "conv_dx", "conv_dw")
+DIRECT: dict[str, Any] = {"conv": Conv, "conv_dx": ConvDx, "conv_dw": ConvDw}
 
 emulated = pytest.mark.skipif(not emulator.available(), reason="needs a C++ compiler")
 
@@ -42,17 +43,16 @@ emulated = pytest.mark.skipif(not emulator.available(), reason="needs a C++ comp
 # ---------------------------------------------------------------------------- results
 
 
-def check(op: str, rng: Random) -> None:
+def check(node: Node, by: Phases, rng: Random) -> None:
     """The oracle's results, and the same bits for any order of threads. The workspace begins as
     NaN, and so do padding lanes of operands."""
-    node = draw(op, rng)
-    graph, by = with_epilogue(node, node.inputs, rng), tiles(node, rng)
+    graph = with_epilogue(node, node.inputs, rng)
     feeds, made = random_values(graph, rng), kernel(graph, by, EMULATED)
     forward, backward = (made.run(feeds, order=order) for order in ("forward", "backward"))
     expected = run_graph(graph, feeds)
     for name, reference in (expected.outputs | expected.updates).items():
         assert forward[name].tobytes() == backward[name].tobytes(), f"{name}: threads race"
-        assert_close(forward[name], reference, TOLERANCE[op], name)
+        assert_close(forward[name], reference, TOLERANCE[node.op], name)
 
 
 @emulated
@@ -60,17 +60,23 @@ def check(op: str, rng: Random) -> None:
 @cases(full=40, sample=3)
 @given(seed=SEEDS)
 def test_any_convolution_equals_the_oracle(op: str, seed: int) -> None:
-    check(op, Random(seed))
+    rng = Random(seed)
+    node = draw(op, rng)
+    check(node, tiles(node, rng), rng)
 
 
 @emulated
 @pytest.mark.parametrize("op", OPS)
 @cases(full=20, sample=1)
-@given(seed=SEEDS, limit=st.sampled_from((2 << 20, 6 << 20)))
-def test_turns_serve(op: str, seed: int, limit: int) -> None:
+@given(seed=SEEDS, rows=st.integers(3, 5))
+def test_turns_serve(op: str, seed: int, rows: int) -> None:
     """Some images at a time, and some rows of tiles."""
-    with patch.object(turn, "LIMIT", limit), patch.object(turn, "TURNS", 40):
-        check(op, Random(seed))
+    rng = Random(seed)
+    node = draw(op, rng)
+    by = tiles(node, rng)
+    least = Turn(by, range(1), range(rows)).bytes(maps_of(node, by).total)
+    with patch.object(turn, "LIMIT", least), patch.object(turn, "TURNS", 40):
+        check(node, by, rng)
 
 
 @emulated
@@ -81,7 +87,8 @@ def test_any_tile_of_a_product_serves(op: str, seed: int) -> None:
     """Also those that cut sums into parts."""
     rng = Random(seed)
     with patch.object(simt, "best_tile", any_tile(rng)):
-        check(op, rng)
+        node = draw(op, rng)
+        check(node, tiles(node, rng), rng)
 
 
 # ---------------------------------------------------------------------------- turns
@@ -96,7 +103,7 @@ def test_turns_cover_all_tiles_within_the_limit(op: str, seed: int, limit: int) 
         found = turns_of(node, by)
     assert len(found) <= TURNS
     assert all(each.bytes(maps_of(node, by).total) <= limit for each in found)
-    blocks = -(-node.type.shape[0] // WARP)
+    blocks = -(-source_of(node).type.shape[0] // WARP)
     pairs = [(image, row) for each in found for image in each.images for row in each.rows]
     every = [(image, row) for image in range(blocks) for row in range(by.down.tiles)]
     assert not found or sorted(pairs) == every
@@ -122,6 +129,8 @@ def convolution(op: str, images: int, channels: int, maps: int, **attrs: Any) ->
     if op == "conv":
         return apply(op, x, w, name="y", **geometry)
     dy = input_node("dy", images, maps, 13, 13)
+    if op == "conv_dw":
+        return apply(op, x, dy, name="dw", **geometry, kernel=(3, 3))
     return apply(op, w, dy, name="dx", **geometry, size=(13, 13))
 
 
@@ -129,9 +138,9 @@ def chosen(node: Node, winograd: str = "fast") -> Phases | None:
     return choice.phases(direct(node), dataclasses.replace(EMULATED, winograd=winograd))
 
 
-def direct(node: Node) -> Conv | ConvDx:
+def direct(node: Node) -> choice.Direct:
     region = region_of(node)
-    kernel: Conv | ConvDx = DIRECT[node.op](region, EMULATED, filtered(region))
+    kernel: choice.Direct = DIRECT[node.op](region, EMULATED, filtered(region))
     return kernel
 
 
@@ -185,13 +194,15 @@ def test_what_takes_too_much_memory_is_done_directly() -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_a_target_says_whether_it_may_be_used(op: str) -> None:
-    """Four launches: of weights, of pixels, of products and back; else one."""
+    """Launches of two operands, of products, and back; else of sums, and perhaps of their parts."""
     region = region_of(convolution(op, 128, 192, 192))
     fast, none = (
         build(region, dataclasses.replace(EMULATED, winograd=each)) for each in ("fast", "none")
     )
-    assert (len(fast.launches), len(none.launches)) == (4, 1)  # type: ignore[union-attr]
-    assert none.scratch == 0 < fast.scratch
+    assert isinstance(fast, Built)
+    assert isinstance(none, Built)
+    assert len(fast.launches) >= 4
+    assert len(none.launches) <= 2
 
 
 # ---------------------------------------------------------------------------- machine code

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cuda.conv_dw import ConvDw
-from codegen.kernels.cuda.convolution import conv, conv_dx
+from codegen.kernels.cuda.convolution import conv, conv_dw, conv_dx
 from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cuda.form import FORMS
 from codegen.kernels.cuda.local import Local, LocalDw, LocalDx
@@ -16,7 +15,7 @@ from ir.graph import Graph
 CONTRACTIONS = {
     "conv": conv,
     "conv_dx": conv_dx,
-    "conv_dw": ConvDw,
+    "conv_dw": conv_dw,
     "dense": Dense,
     "dense_dx": DenseDx,
     "dense_dw": DenseDw,

@@ -6,6 +6,7 @@ alone, so that the order of every sum does too.
 
 from math import prod
 
+from codegen.kernels.cuda.conv_dw import ConvDw
 from codegen.kernels.cuda.correlation import Correlation
 from codegen.kernels.cuda.form import F32
 from codegen.kernels.cuda.simt import best_tile
@@ -19,12 +20,13 @@ from codegen.kernels.winograd.tiles import axes_of, candidates, instructions
 from codegen.targets import Cuda
 from ir.graph import Node
 
+Direct = Correlation | ConvDw
 GAIN = 0.85
 """Part of the direct kernel's cost that is little enough to change over."""
 
 
-def phases(direct: Correlation, target: Cuda) -> Phases | None:
-    """The tiles for a convolution or its data gradient; None for the direct kernel to do it."""
+def phases(direct: Direct, target: Cuda) -> Phases | None:
+    """The tiles for a convolution or a gradient of one; None for the direct kernel to do it."""
     node = direct.node
     if direct.form is not F32:
         return None
@@ -33,12 +35,12 @@ def phases(direct: Correlation, target: Cuda) -> Phases | None:
     return best if best and cost(node, best) <= GAIN * direct_cost(direct) else None
 
 
-def direct_cost(direct: Correlation) -> float:
-    """Of the direct kernel, which skips what lies outside the image if it has enough maps."""
-    if direct.few:
-        return direct.tile().cost
-    part = prod(axis.met / (axis.results * axis.window) for axis in axes_of(direct.node))
-    return direct.tile().cost * part
+def direct_cost(direct: Direct) -> float:
+    """Of the direct kernel, which may skip what lies outside the image."""
+    whole = direct.tile().cost
+    if isinstance(direct, ConvDw) or direct.few:
+        return whole
+    return whole * prod(axis.met / (axis.results * axis.window) for axis in axes_of(direct.node))
 
 
 def cost(node: Node, by: Phases) -> float:
@@ -47,25 +49,29 @@ def cost(node: Node, by: Phases) -> float:
 
 
 def _weights(node: Node, by: Phases) -> float:
-    """To transform them."""
-    weights, (down, across) = weights_of(node).type, (by.down, by.across)
+    """To transform them, or their gradients back."""
+    weights, sides = weights_of(node).type, (by.down, by.across)
     vectors = BLOCKED.blocks(weights) * weights.shape[1] * by.count
-    one, other = (operations(side.kinds[0].forward.taps_matrix) for side in (down, across))
-    work = one * across.taps + other * down.products
-    return _transformed(vectors * (down.taps * across.taps + by.products), vectors * work)
+    down, across = (operations(side.kinds[0].forward.taps_matrix) for side in sides)
+    work = down * by.across.taps + across * by.down.products
+    moved = by.down.taps * by.across.taps + by.products
+    return _transformed(vectors * moved, vectors * work)
 
 
 def _turn(node: Node, turn: Turn) -> float:
-    """To transform pixels, to multiply, and to transform back."""
-    by, maps = turn.phases, maps_of(node, turn.phases)
+    """To transform pixels, to multiply, and to transform results back, or their gradients."""
+    by, maps, is_gradient = turn.phases, maps_of(node, turn.phases), node.op == "conv_dw"
+    size = turn.size_of_gradient(maps) if is_gradient else turn.size(maps)
     images = len(turn.images) * len(turn.rows) / by.down.tiles
     sources, results = images * maps.groups * maps.sources, images * maps.groups * maps.results
     there = instructions(by, lambda kind: kind.forward.input)
-    back = instructions(by, lambda kind: kind.forward.output)
+    back = instructions(
+        by, lambda kind: kind.gradient.taps_matrix if is_gradient else kind.forward.output
+    )
     pixels = by.down.results * by.across.results
     return (
         _transformed(sources * 2 * by.multiplied, sources * there)
-        + best_tile(turn.size(maps)).cost * by.multiplied / (by.products * by.tiles)
+        + best_tile(size).cost * by.multiplied / (by.products * by.tiles)
         + _transformed(results * (by.multiplied + pixels), results * back)
     )
 

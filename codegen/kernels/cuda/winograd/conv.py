@@ -1,7 +1,8 @@
 """Convolution and its data gradient by minimal filtering: the weights from either side."""
 
 from codegen.kernels.cuda.operand import Run
-from codegen.kernels.cuda.winograd.correlation import Correlation, Panel
+from codegen.kernels.cuda.winograd.correlation import Correlation
+from codegen.kernels.cuda.winograd.turn import Panel
 from codegen.loops import Expr
 
 

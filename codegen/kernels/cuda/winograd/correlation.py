@@ -5,8 +5,6 @@ transformed, the products of all tiles are added up over the source maps, one ma
 in a tile, and the sums are transformed back.
 """
 
-from dataclasses import dataclass
-
 from tvm import tirx
 
 from codegen.kernels.cuda.operand import Chunk, Element, Run, when
@@ -15,7 +13,7 @@ from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.winograd.maps import maps_of, source_of, weights_of
 from codegen.kernels.cuda.winograd.pixels import transform_pixels
 from codegen.kernels.cuda.winograd.results import transform_back
-from codegen.kernels.cuda.winograd.turn import Turn, turns_of
+from codegen.kernels.cuda.winograd.turn import Panel, Turn, turns_of
 from codegen.kernels.cuda.winograd.weights import transform_weights
 from codegen.kernels.cuda.writer import WARP, Built
 from codegen.kernels.memory import Scratch
@@ -24,16 +22,6 @@ from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One of the products, in a group: its number, and how many blocks of columns have it."""
-
-    group: Expr
-    number: Expr
-    columns: Expr
-    chunks: Expr
 
 
 class Correlation(Product[Panel]):
@@ -82,12 +70,11 @@ class Correlation(Product[Panel]):
         return self.row_run(), Run(flipped=False, width=self.form.width())
 
     def place(self, product: Expr, first: Expr, last: Expr) -> Panel:
-        w, (down, across) = self.w, (self.phases.down, self.phases.across)
-        group, i, j = w.indices(product, (self.maps.groups, down.products, across.products))
-        columns = w.fixed(self._turn.having(i, j))
-        # A tile of columns that no product is in sums nothing.
-        chunks = w.fixed(tirx.Select(first < columns, self.size().chunks, 0))
-        return Panel(group, w.fixed(self.phases.panel(i, j)), columns, chunks)
+        chunks = self.size().chunks
+        # A tile of columns that have no such product sums nothing.
+        return self._turn.panel(
+            self.w, self.maps, product, lambda columns: tirx.Select(first < columns, chunks, 0)
+        )
 
     def chunks(self, place: Panel) -> Expr:
         return place.chunks

@@ -1,4 +1,4 @@
-"""The maps of a convolution, or its data gradient, as minimal filtering counts them."""
+"""The maps of a convolution, or a gradient of one, as minimal filtering counts them."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from ir.graph import Node
 
 @dataclass(frozen=True)
 class Maps:
-    """Of each of so many groups: the maps of the result, and those of the source, of which each
-    phase counts as one."""
+    """Of each of so many groups: the maps of results (or their gradients), and those of the source,
+    of which each phase counts as one."""
 
     groups: int
     results: int
@@ -23,17 +23,17 @@ class Maps:
 
 
 def maps_of(node: Node, phases: Phases) -> Maps:
-    """Of a convolution in such tiles."""
-    groups = groups_of(node)
-    sources = source_of(node).type.shape[1] * phases.count
-    return Maps(groups, node.type.shape[1] // groups, sources // groups)
+    """Of a convolution in such tiles. A weight gradient's are those of the convolution."""
+    groups, sources = groups_of(node), source_of(node).type.shape[1] * phases.count
+    results = (node.inputs[1] if node.op == "conv_dw" else node).type.shape[1]
+    return Maps(groups, results // groups, sources // groups)
 
 
 def source_of(node: Node) -> Node:
-    """What a convolution, or a data gradient, is a correlation of."""
+    """What is cut into tiles of pixels."""
     return node.inputs[node.op == "conv_dx"]
 
 
 def weights_of(node: Node) -> Node:
-    """What it is correlated with."""
-    return node.inputs[node.op == "conv"]
+    """What a convolution or its data gradient correlates them with; or what is to be found."""
+    return node if node.op == "conv_dw" else node.inputs[node.op == "conv"]

@@ -10,7 +10,7 @@ from ir.graph import Node
 
 
 def transform_pixels(w: Writer, source: Node, turn: Turn, result: Scratch) -> None:
-    """result[products, maps x phases, columns, lanes]; what lies outside the image is zero."""
+    """result[products, maps x phases, columns, lanes]; zero where there is no pixel."""
     down, across = turn.phases.down, turn.phases.across
     with each_tile(w, turn, source.type.shape[1] * turn.phases.count) as (depth, tile):
         channel, *phase = turn.phases.of(w, depth)
@@ -19,7 +19,8 @@ def transform_pixels(w: Writer, source: Node, turn: Turn, result: Scratch) -> No
         def load(i: Expr, j: Expr) -> Expr:
             y, x = down.pixel(top + i, phase[0]), across.pixel(left + j, phase[1])
             index = tile.block, channel, y, x, w.lane
-            return read(Element(w.buffers[source], index, down.meets(y) + across.meets(x)))
+            valid = down.meets(y) + across.meets(x) + tile.holds_image(w, source)
+            return read(Element(w.buffers[source], index, valid))
 
         def store(i: Expr, j: Expr, value: Expr) -> None:
             w.put(result, value, turn.phases.panel(i, j), depth, tile.place(j), w.lane)

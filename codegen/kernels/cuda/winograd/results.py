@@ -3,8 +3,8 @@ an image."""
 
 from codegen.kernels.cuda.operand import when
 from codegen.kernels.cuda.winograd.transform import transform
-from codegen.kernels.cuda.winograd.turn import Tile, Turn, each_tile, numbered
-from codegen.kernels.cuda.writer import WARP, Writer
+from codegen.kernels.cuda.winograd.turn import Turn, each_tile, numbered
+from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
 from codegen.loops import Expr
@@ -30,12 +30,6 @@ def transform_back(
             transform(w, matrices, numbered((one, other), load), store)
         with w.unrolled(down.size) as i, w.unrolled(across.size) as j:
             at = tile.block, map, down.start(tile.row) + i, across.start(tile.column) + j
-            with when(w, _valid(w, node, tile, (i, j))):
+            valid = down.lies(i, tile.row) + across.lies(j, tile.column) + tile.holds_image(w, node)
+            with when(w, valid):
                 epilogue.write(at, lambda lane: results[i * across.size + j])
-
-
-def _valid(w: Writer, node: Node, tile: Tile, inner: tuple[Expr, Expr]) -> tuple[Expr, ...]:
-    """What must hold for a tile to have a result there, for this lane's image."""
-    (i, j), by, images = inner, tile.turn.phases, node.type.shape[0]
-    valid = by.down.lies(i, tile.row) + by.across.lies(j, tile.column)
-    return valid + ((tile.block * WARP + w.lane < images,) if images % WARP else ())

@@ -12,7 +12,7 @@ from typing import Any
 
 from codegen.kernels.cuda.form import F32
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.winograd.maps import Maps, maps_of
+from codegen.kernels.cuda.winograd.maps import Maps, maps_of, source_of
 from codegen.kernels.cuda.winograd.transform import WARPS
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.kernels.winograd.phases import Phases
@@ -59,15 +59,41 @@ class Turn:
         """Of so many maps, transformed."""
         return FLOAT * WARP * self.phases.products * self.columns * maps
 
+    def panel(self, w: Writer, maps: Maps, number: Expr, chunks: Callable[[Expr], Expr]) -> "Panel":
+        """Number so and so of those of all groups, given the chunks for so many columns."""
+        by = self.phases
+        group, i, j = w.indices(number, (maps.groups, by.down.products, by.across.products))
+        columns = w.fixed(self.having(i, j))
+        return Panel(group, w.fixed(by.panel(i, j)), columns, w.fixed(chunks(columns)))
+
     def size(self, maps: Maps) -> Size:
-        """Of the sums of its products."""
+        """Of the sums of its products over source maps."""
         depth = F32.depth_of(maps.sources)
         products, chunks = maps.groups * self.phases.products, -(-maps.sources // depth)
         return Size(products, maps.results, self.columns, chunks, depth)
 
+    def size_of_gradient(self, maps: Maps) -> Size:
+        """Of their sums over images."""
+        products, chunks = maps.groups * self.phases.products, self.columns * (WARP // F32.depth)
+        ends = [group * maps.results for group in range(maps.groups + 1)]
+        blocks = max(-(-end // WARP) - begin // WARP for begin, end in pairwise(ends))
+        flipped = True, True
+        return Size(products, maps.sources, blocks, chunks, F32.depth, flipped=flipped)
+
     def _width(self, j: Expr) -> Expr:
         across = self.phases.across
         return across.having(j, range(across.tiles))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the products, in a group: its number, how many blocks of columns have it, and in how
+    many chunks it is added up."""
+
+    group: Expr
+    number: Expr
+    columns: Expr
+    chunks: Expr
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,11 @@ class Tile:
         """Where it lies among those that have products in column j."""
         return self.turn.column(self.inner, j, self.image)
 
+    def holds_image(self, w: Writer, node: Node) -> tuple[Expr, ...]:
+        """What must hold for this lane of a value to be one of its images."""
+        images = node.type.shape[0]
+        return (self.block * WARP + w.lane < images,) if images % WARP else ()
+
     def kinds(self, w: Writer) -> Iterator[tuple[Kind, Kind]]:
         """Write for each pair of kinds, down and across, what is to be done for a tile of them."""
         for down in self.turn.phases.down.kind(w, self.row):
@@ -124,8 +155,8 @@ def each_tile(w: Writer, turn: Turn, maps: int) -> Iterator[tuple[Expr, Tile]]:
 
 
 def turns_of(node: Node, phases: Phases) -> list[Turn]:
-    """All of a convolution or a data gradient; none where it would take too many."""
-    blocks, rows = BLOCKED.blocks(node.type), phases.down.tiles
+    """All of a convolution or a gradient of one; none where it would take too many."""
+    blocks, rows = BLOCKED.blocks(source_of(node).type), phases.down.tiles
     maps = maps_of(node, phases).total
     ways = [(parts, 1) for parts in range(1, blocks)] + [(blocks, n) for n in range(1, rows + 1)]
     for some, others in ways[:TURNS]:
