@@ -102,7 +102,7 @@ class Side:
             with w.when(tile < self.larger if kind.begin == 0 else tile >= self.larger):
                 yield kind
 
-    def having(self, product: Expr, tiles: range) -> Expr:
+    def with_product(self, product: Expr, tiles: range) -> Expr:
         """How many of these tiles have a product: the larger ones all, the others not the first."""
         larger = len(range(tiles.start, min(tiles.stop, self.larger)))
         if isinstance(product, int):

@@ -21,6 +21,7 @@ from codegen.targets import Cuda
 from ir.graph import Node
 
 Direct = Correlation | ConvDw
+"""A kernel that sums all products of pixels and taps."""
 GAIN = 0.85
 """Part of the direct kernel's cost that is little enough to change over."""
 

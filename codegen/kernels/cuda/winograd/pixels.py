@@ -1,8 +1,8 @@
 """The pixels of tiles as minimal filtering multiplies them: B^T x B. A lane is an image."""
 
 from codegen.kernels.cuda.operand import Element
-from codegen.kernels.cuda.winograd.transform import read, transform
-from codegen.kernels.cuda.winograd.turn import Turn, each_tile, numbered
+from codegen.kernels.cuda.winograd.transform import numbered, read, transform
+from codegen.kernels.cuda.winograd.turn import Turn, each_tile
 from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.memory import Scratch
 from codegen.loops import Expr

@@ -2,8 +2,8 @@
 an image."""
 
 from codegen.kernels.cuda.operand import when
-from codegen.kernels.cuda.winograd.transform import transform
-from codegen.kernels.cuda.winograd.turn import Turn, each_tile, numbered
+from codegen.kernels.cuda.winograd.transform import numbered, transform
+from codegen.kernels.cuda.winograd.turn import Turn, each_tile
 from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch

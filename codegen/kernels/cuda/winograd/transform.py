@@ -1,6 +1,7 @@
 """Both steps of a transform of minimal filtering, in a thread's registers."""
 
 from collections.abc import Callable
+from typing import Any
 
 from tvm import tirx
 
@@ -9,6 +10,7 @@ from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.linear import combined
 from codegen.kernels.math import f32
 from codegen.kernels.minimal import Matrix
+from codegen.kernels.winograd.side import Kind
 from codegen.loops import Expr
 
 WARPS = 4
@@ -18,6 +20,13 @@ Load = Callable[[Expr, Expr], Expr]
 """The value in a row and a column."""
 Store = Callable[[Expr, Expr, Expr], None]
 """Keeps a value, given its row and column."""
+
+
+def numbered(kinds: tuple[Kind, Kind], function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a product's row and column in a tile, for one of these kinds, which may lack
+    the first: there they are counted from 0."""
+    down, across = kinds
+    return lambda i, j, *value: function(down.first + i, across.first + j, *value)
 
 
 def transform(w: Writer, matrices: tuple[Matrix, Matrix], load: Load, store: Store) -> None:

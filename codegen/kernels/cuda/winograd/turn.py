@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
-from typing import Any
 
 from codegen.kernels.cuda.form import F32
 from codegen.kernels.cuda.tile import Size
@@ -22,9 +21,11 @@ from codegen.loops import Expr
 from ir.graph import Node
 
 FLOAT = 4
+"""Bytes."""
 BLOCKED = Blocked(WARP)
+"""How values lie in memory."""
 LIMIT = 1 << 30
-"""Bytes of transformed pixels and products at a time, at most."""
+"""Bytes of transformed pixels and products, or gradients of results, at a time, at most."""
 TURNS = 8
 """Of a convolution, at most: each has code of its own."""
 
@@ -45,9 +46,9 @@ class Turn:
         """Blocks of columns of a product that all tiles have."""
         return len(self.rows) * self.phases.across.tiles * len(self.images)
 
-    def having(self, i: Expr, j: Expr) -> Expr:
+    def with_product(self, i: Expr, j: Expr) -> Expr:
         """How many of them the product in row i and column j of a tile has."""
-        rows = self.phases.down.having(i, self.rows)
+        rows = self.phases.down.with_product(i, self.rows)
         return rows * self._width(j) * len(self.images)
 
     def column(self, tile: tuple[Expr, Expr], j: Expr, image: Expr) -> Expr:
@@ -63,7 +64,7 @@ class Turn:
         """Number so and so of those of all groups, given the chunks for so many columns."""
         by = self.phases
         group, i, j = w.indices(number, (maps.groups, by.down.products, by.across.products))
-        columns = w.fixed(self.having(i, j))
+        columns = w.fixed(self.with_product(i, j))
         return Panel(group, w.fixed(by.panel(i, j)), columns, w.fixed(chunks(columns)))
 
     def size(self, maps: Maps) -> Size:
@@ -82,7 +83,7 @@ class Turn:
 
     def _width(self, j: Expr) -> Expr:
         across = self.phases.across
-        return across.having(j, range(across.tiles))
+        return across.with_product(j, range(across.tiles))
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,6 @@ class Tile:
         for down in self.turn.phases.down.kind(w, self.row):
             for across in self.turn.phases.across.kind(w, self.column):
                 yield down, across
-
-
-Function = Callable[..., Any]
-
-
-def numbered(kinds: tuple[Kind, Kind], function: Function) -> Function:
-    """A function of a product's row and column in a tile, for one of these kinds, which may lack
-    the first: there they are counted from 0."""
-    down, across = kinds
-    return lambda i, j, *value: function(down.first + i, across.first + j, *value)
 
 
 @contextmanager
