@@ -111,6 +111,16 @@ def test_a_build_needs_no_gpu(run: Run, capsys: pytest.CaptureFixture[str], name
     assert plan.target == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "winograd"), [(("--exact",), "none"), (("--winograd", "mild"), "mild")]
+)
+def test_a_plan_says_how_far_it_trades_accuracy(
+    run: Run, options: tuple[str, ...], winograd: str
+) -> None:
+    plan = run("--devices", "cuda:0", "--arch", "sm_80", *options)
+    assert plan.target["winograd"] == winograd
+
+
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_build_has_the_precision_asked_for(run: Run, precision: str) -> None:
     plan = run("--devices", "cuda:0", "--arch", "sm_80", "--precision", precision)

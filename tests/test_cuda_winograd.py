@@ -57,7 +57,7 @@ def check(node: Node, by: Phases, rng: Random) -> None:
 
 @emulated
 @pytest.mark.parametrize("op", OPS)
-@cases(full=40, sample=3)
+@cases(full=24, sample=2)
 @given(seed=SEEDS)
 def test_any_convolution_equals_the_oracle(op: str, seed: int) -> None:
     rng = Random(seed)
@@ -67,7 +67,7 @@ def test_any_convolution_equals_the_oracle(op: str, seed: int) -> None:
 
 @emulated
 @pytest.mark.parametrize("op", OPS)
-@cases(full=20, sample=1)
+@cases(full=12, sample=1)
 @given(seed=SEEDS, rows=st.integers(3, 5))
 def test_turns_serve(op: str, seed: int, rows: int) -> None:
     """Some images at a time, and some rows of tiles."""
@@ -81,7 +81,7 @@ def test_turns_serve(op: str, seed: int, rows: int) -> None:
 
 @emulated
 @pytest.mark.parametrize("op", OPS)
-@cases(full=20, sample=1)
+@cases(full=12, sample=1)
 @given(seed=SEEDS)
 def test_any_tile_of_a_product_serves(op: str, seed: int) -> None:
     """Also those that cut sums into parts."""
@@ -208,7 +208,7 @@ def test_a_target_says_whether_it_may_be_used(op: str) -> None:
 # ---------------------------------------------------------------------------- machine code
 
 
-@cases(full=30, sample=2)
+@cases(full=20, sample=2)
 @given(op=st.sampled_from(OPS), seed=SEEDS)
 def test_transforms_stay_in_registers(op: str, seed: int) -> None:
     """The largest tiles that there are, with what follows them."""
