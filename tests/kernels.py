@@ -69,12 +69,12 @@ def run_built(built: Any, region: Region, target: Target) -> Code:
 def _emulated(built: Any, region: Region, target: Cuda) -> Code:
     made = cubins.generated(built, region.graph, target)
     module = emulator.compile(made.text)
+    items = [node.type.dtype.bytes for node in region.arguments]
 
     def run(threads: int, scratch: Array, at: Sequence[Array], order: Any = "forward") -> None:
         for launch in made.launches:
             # The scratch comes last, as place -1.
-            arrays = *at, scratch
-            pointers, items = [_pointer(a) for a in arrays], [a.itemsize for a in arrays]
+            pointers = [*map(_pointer, at), _pointer(scratch)]
             taken = [given(argument, pointers, items) for argument in launch.arguments]
             module[launch.symbol](launch.grid, launch.block, taken, order, launch.dynamic)
 

@@ -117,12 +117,21 @@ def _input(name: str, *shape: int, like: Node | None = None, dtype: DType = DTyp
     return apply("input", name=name, type=TensorType(shape, dtype, device))
 
 
-def large(op: str, rng: Random, batches: Sequence[int] = (1, 5, 16, 19, 37, 70)) -> Node:
-    """A contraction with several blocks, tiles and borders along every axis."""
+def large(
+    op: str,
+    rng: Random,
+    batches: Sequence[int] = (1, 5, 16, 19, 37, 70),
+    features: Sequence[tuple[int, int]] = ((300, 10), (129, 70), (17, 131), (64, 64)),
+    maps: Sequence[tuple[int, int]] = ((3, 20), (16, 16), (7, 5), (1, 48), (26, 33), (1, 1)),
+) -> Node:
+    """A contraction with several blocks, tiles and borders along every axis.
+
+    `features` of dense layers and `maps` of a group are drawn in pairs, of sources and results.
+    """
     kind, _, way = op.partition("_")
     images = rng.choice(batches)
     if kind == "dense":
-        inputs, outputs = rng.choice(((300, 10), (129, 70), (17, 131), (64, 64)))
+        inputs, outputs = rng.choice(features)
         matrices = (images, inputs), (outputs, inputs)
         return _contraction(kind, way, matrices, (images, outputs), {}, {})
     window = rng.choice(((1, 1), (3, 3), (3, 3), (5, 4), (2, 11), (1, 18)))
@@ -130,20 +139,20 @@ def large(op: str, rng: Random, batches: Sequence[int] = (1, 5, 16, 19, 37, 70))
     pad = tuple(rng.randint(0, min(3, w)) for w in window for _ in range(2))
     size = tuple(rng.randint(max(5, w), 17) if w < 17 else 19 for w in window)
     groups = rng.choice((1, 1, 2, 3)) if kind == "conv" else 1
-    channels, maps = rng.choice(((3, 20), (16, 16), (7, 5), (1, 48), (26, 33), (1, 1)))
+    channels, outputs = rng.choice(maps)
     if kind == "local":
-        channels, maps = min(channels, 7), min(maps, 20)
+        channels, outputs = min(channels, 7), min(outputs, 20)
     out = tuple(
         (s + pad[2 * i] + pad[2 * i + 1] - w) // t + 1
         for i, (s, w, t) in enumerate(zip(size, window, stride, strict=True))
     )
     positions = out if kind == "local" else ()
-    shapes = (images, groups * channels, *size), (groups * maps, *positions, channels, *window)
+    shapes = (images, groups * channels, *size), (groups * outputs, *positions, channels, *window)
     geometry: dict[str, Any] = {"stride": stride, "pad": pad}
     geometry |= {"groups": groups} if kind == "conv" else {}
     every: dict[str, dict[str, Any]] = {"dx": {"size": size}, "dw": {"kernel": window}}
     sizes = every.get(way, {})
-    return _contraction(kind, way, shapes, (images, groups * maps, *out), geometry, sizes)
+    return _contraction(kind, way, shapes, (images, groups * outputs, *out), geometry, sizes)
 
 
 def _contraction(

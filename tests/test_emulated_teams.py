@@ -40,11 +40,28 @@ def test_a_missing_warp_is_reported(call: str, order: Order) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("warps", [1, 2, 6])
-def test_part_of_a_group_is_refused(warps: int) -> None:
-    module = emulator.compile(kernel("float* o", f"float sums[16]; {SOME}"))
-    with pytest.raises(Error, match=f"{32 * warps} threads, expected full groups of 128"):
-        launch(module, (1, 1, 1), (32, warps, 1), np.zeros(1))
+def test_part_of_a_group_is_refused(warps: int, order: Order) -> None:
+    lines = f"float sums[16]; if (((int)threadIdx.y) >= a[0]) {{ {SOME} }}"
+    module = emulator.compile(kernel("float* a", lines))
+    given = np.full(1, warps // 4 * 4, np.float32)
+    with pytest.raises(Error, match="fewer than four; expected full groups of four warps"):
+        launch(module, (1, 1, 1), (32, warps, 1), given, order=order)
+
+
+@needs_compiler
+@pytest.mark.parametrize("order", ORDERS)
+def test_more_warps_do_something_else(order: Order) -> None:
+    """A warp beside a group is no part of it."""
+    lines = (
+        "float sums[16];",
+        f"if (((int)threadIdx.y) < 4) {{ begin_products(); if (a[0] == 1) {{ {SOME} }} }}",
+        "if (((int)threadIdx.y) == 4) { a[0] = 7; }",
+    )
+    module, given = emulator.compile(kernel("float* a", "\n".join(lines))), np.zeros(1, np.float32)
+    launch(module, (1, 1, 1), (32, 5, 1), given, order=order)
+    assert given[0] == 7
 
 
 @needs_compiler

@@ -6,7 +6,7 @@ Their CUDA C runs on the host, fragments, asynchronous copies and all (`codegen/
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -19,16 +19,19 @@ from hypothesis import strategies as st
 from codegen.cost.nominal import VECTOR_FLOPS, nominal_work
 from codegen.cuda import cubins, emulator
 from codegen.kernels.cuda.form import FORMS
-from codegen.kernels.cuda.tensor import mma, wgmma
+from codegen.kernels.cuda.tensor import mma, tma, wgmma
 from codegen.kernels.cuda.tensor.mma.tile import MmaTile
 from codegen.kernels.cuda.tensor.tile import TensorTile
+from codegen.kernels.cuda.tensor.tma.tile import BoxTile
 from codegen.kernels.cuda.tensor.wgmma.tile import GROUP, GroupTile
 from codegen.kernels.cuda.tile import PROCESSORS, Size
+from codegen.kernels.cuda.writer import Built
 from ir.cost import flops
 from ir.eval import run_graph
 from ir.graph import Graph, Node, Pair
 from ir.op import Array
 from ir.ops import apply
+from ir.plan import TensorMap
 from ir.type import DType, TensorType
 from tests.closeness import assert_close
 from tests.counts import cases
@@ -38,6 +41,8 @@ from tests.op_cases import draw_case
 from tests.test_contractions import EPS, OPS, large, random_values, reduction, with_epilogue
 from tests.test_cuda_contractions import BATCHES, compiled_target, draw_row
 
+TILES: dict[Any, type[TensorTile]] = {mma: MmaTile, wgmma: GroupTile, tma: BoxTile}
+"""By what makes use of them."""
 TARGETS = {"warps": EMULATED, "groups": dataclasses.replace(EMULATED, arches=("sm_90a",))}
 """By what multiplies together."""
 ROUNDED = tuple(form for form in FORMS if form != "f32")
@@ -131,7 +136,7 @@ def test_any_tile_serves(op: str, form: str, by: str, seed: int) -> None:
 def any_tile(rng: Random, parts: int = 5) -> Iterator[None]:
     """Tiles that fit are drawn, not chosen."""
     parts = rng.randint(1, parts)
-    drawn = {engine: _drawn(engine, rng, parts) for engine in (mma, wgmma)}
+    drawn = {engine: _drawn(engine, rng, parts) for engine in TILES}
     with ExitStack() as stack:
         for engine, tile in drawn.items():
             stack.enter_context(patch.object(engine, "best_tile", tile))
@@ -139,8 +144,8 @@ def any_tile(rng: Random, parts: int = 5) -> Iterator[None]:
 
 
 def _drawn(engine: Any, rng: Random, parts: int) -> Callable[[Size], TensorTile]:
-    of, make = engine.tile, {mma: MmaTile, wgmma: GroupTile}[engine]
-    warps = GROUP if engine is wgmma else 1
+    of, make = engine.tile, TILES[engine]
+    warps = 1 if engine is mma else GROUP
     shapes = [(*grid, h, w) for grid in of.GRIDS for h in of.HEIGHTS for w in of.WIDTHS]
     rng.shuffle(shapes)
 
@@ -182,10 +187,62 @@ def test_padding_of_a_state_stays_zero(op: str, form: str, by: str, seed: int) -
     check(Graph("accumulated", tuple(nodes), (), updates=(Pair(total, value),)), rng, by)
 
 
+# ---------------------------------------------------------------------------- boxes
+
+
+def draw_even(op: str, form: str, rng: Random) -> Graph:
+    """A contraction whose operands lie in boxes, and something that follows it."""
+    images = (32, 64) if op.endswith("_dw") else (3, 32, 70, 128)
+    features, maps = ((17, 64), (300, 32), (64, 160)), ((32, 32), (32, 64), (64, 32))
+    node = in_form(large(op, rng, images, features, maps), form)
+    return with_epilogue(node, node.inputs, rng)
+
+
+BOXED = [(op, "bf16") for op in OPS if not op.startswith("local")]
+BOXED += [("conv_dw", "tf32"), ("dense_dw", "tf32")]
+
+
+@emulated
+@pytest.mark.parametrize(("op", "form"), BOXED)
+@cases(full=12, sample=1)
+@given(seed=SEEDS, drawn=st.booleans())
+def test_what_lies_in_boxes_is_copied_so(op: str, form: str, seed: int, drawn: bool) -> None:
+    """Whatever its tile, groups, strides and padding."""
+    rng = Random(seed)
+    with any_tile(rng) if drawn else nullcontext():
+        graph = draw_even(op, form, rng)
+        assert maps_of(graph)
+        check(graph, rng, "groups")
+
+
+@pytest.mark.parametrize("op", OPS)
+@cases(full=30, sample=3)
+@given(seed=SEEDS)
+def test_nothing_else_is(op: str, seed: int) -> None:
+    """Where chunks would go on in the next group, or sums read padding that may be NaN."""
+    rng = Random(seed)
+    graph = draw_large(op, "bf16", rng)
+    node = next(node for node in graph.nodes if node.op == op)
+    assert is_even(node) or not maps_of(graph)
+
+
+def maps_of(graph: Graph) -> tuple[TensorMap, ...]:
+    """What the kernel copies boxes of."""
+    built = Kernel(graph, TARGETS["groups"]).built
+    assert isinstance(built, Built)
+    return built.maps
+
+
+def is_even(node: Node) -> bool:
+    """Whether sums never reach padding: what lies along them fills blocks, or half of them."""
+    blocks = {"_dw": 32, "_dx": 16}.get(node.op[-3:], 1)
+    return not node.op.startswith("local") and node.inputs[0].type.shape[0] % blocks == 0
+
+
 # ---------------------------------------------------------------------------- tiles
 
 
-@pytest.mark.parametrize("engine", [mma, wgmma])
+@pytest.mark.parametrize("engine", TILES, ids=lambda engine: engine.__name__.rpartition(".")[-1])
 @cases(full=300, sample=60)
 @given(
     size=st.builds(
@@ -198,6 +255,7 @@ def test_padding_of_a_state_stays_zero(op: str, form: str, by: str, seed: int) -
         width=st.sampled_from((1, 2, 4, 8)),
         flipped=st.tuples(st.booleans(), st.booleans()),
         form=st.sampled_from([FORMS[form] for form in ROUNDED]),
+        boxes=st.sampled_from(((0, 0), (0, 32), (0, 128), (32, 0))),
     )
 )
 def test_tiles_cover_a_result_and_fit_a_machine(engine: Any, size: Size) -> None:

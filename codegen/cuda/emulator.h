@@ -17,12 +17,35 @@ struct uint3 {
   unsigned x, y, z;
 };
 
+// The same fields as `Map` in emulator_launch.py, and as large as CUDA's.
+struct alignas(64) CUtensorMap {
+  const char *address;
+  unsigned long long extents[5], strides[4];
+  unsigned box[5], rank, item, swizzle;
+};
+static_assert(sizeof(CUtensorMap) == 128, "maps are passed as they are");
+#define __grid_constant__
+
 struct Pointer {
   void *address;
   template <class T> operator T *() const { return (T *)address; }
+  operator const CUtensorMap &() const { return *(const CUtensorMap *)address; }
 };
 
-enum Fault { NONE, DIVERGED, MISALIGNED, NO_MEMORY, NOT_SHARED, OVERWRITTEN, DISAGREED };
+enum Fault {
+  NONE,
+  DIVERGED,
+  MISALIGNED,
+  NO_MEMORY,
+  NOT_SHARED,
+  OVERWRITTEN,
+  DISAGREED,
+  NO_GROUP,
+  NO_BARRIER,
+  TOO_MANY,
+  WRONG_RANK,
+  STUCK
+};
 
 // The same fields as `Launch` in emulator_launch.py. After a fault: the block and thread it is in;
 // for DIVERGED also the places where this thread and `waiting` in all have arrived, of `team`, and
@@ -74,29 +97,47 @@ static bool begin_launch(Launch *given) {
 
 // --------------------------------------------------------------------------- fibers
 
+// At a barrier or the end, at what a warp or four warps do together, or at a barrier in shared
+// memory that is not complete.
+enum State : char { STOPPED, IN_WARP, IN_GROUP, WAITING };
+
 static jmp_buf fibers[1024];
 static int places[1024];  // where they wait
+static State states[1024];
 static unsigned last;
-static unsigned in_warps;  // how many came to what their warp does together
+static bool waiting_only;  // whether the scheduler lets only those go on
 static const void *entered;
 
 static const size_t STACK = 64 << 10;
 static const size_t STRIDE = STACK + 17 * 64;  // else all stacks compete for one set of the cache
 
 // Wait, while the next thread goes on; after the last one the scheduler does.
-__attribute__((noinline)) static void arrive(int place) {
+__attribute__((noinline)) static void arrive(int place, State state = STOPPED) {
   places[running] = place;
+  states[running] = state;
   if (_setjmp(fibers[running])) return;
-  if (running == last) _longjmp(scheduler, 1);
-  _longjmp(fibers[++running], 1);
+  do
+    if (running == last) _longjmp(scheduler, 1);
+  while (++running, waiting_only && states[running] != WAITING);
+  _longjmp(fibers[running], 1);
 }
 #define __syncthreads() ::arrive(__LINE__)
 
-// Let a team go on, the threads from `first`, each to where it waits next.
+#include "emulator_boxes.h"
+
+// The first of a team in a state, or null.
+static const void *any(State state, unsigned first, unsigned team) {
+  return memchr(states + first, state, team);
+}
+
+// Let a team go on, the threads from `first`, each to where it waits next; those that wait for a
+// barrier in shared memory alone where there are any, for the others may wait for them.
 __attribute__((noinline)) static void resume(unsigned first, unsigned team) {
-  running = first;
+  const void *waiting = any(WAITING, first, team);
+  waiting_only = waiting;
+  running = waiting ? (const State *)waiting - states : first;
   last = first + team - 1;
-  if (!_setjmp(scheduler)) _longjmp(fibers[first], 1);
+  if (!_setjmp(scheduler)) _longjmp(fibers[running], 1);
 }
 
 template <class Kernel> static void enter() {
@@ -134,19 +175,53 @@ static bool met(unsigned first, unsigned team) {
   return false;
 }
 
-// Let a team go on to a barrier, or to the end; what a warp does together it does on the way.
+// Whether a team goes on at once: all of it came to what it does together.
+static bool together(State state, unsigned first, unsigned team) {
+  return !launch->fault && !any(WAITING, first, team) && any(state, first, team) &&
+         met(first, team);
+}
+
+// Let a team go on to a barrier, to the end, or to where some must wait; what a warp does together
+// it does on the way.
 static void advance(unsigned first, unsigned team) {
-  do {
-    in_warps = 0;
+  do
     resume(first, team);
-  } while (!launch->fault && in_warps && met(first, team));
+  while (together(IN_WARP, first, team));
 }
 
 typedef void Advance(unsigned first, unsigned team);
 
+// How many threads of a team run one after another from `first` on: the team with the highest
+// numbers may be smaller.
+static unsigned size_of(unsigned team, unsigned first) {
+  const unsigned rest = count % team;
+  const bool last = first == (launch->backward ? 0 : count - rest);
+  return rest && last ? rest : team;
+}
+
+// Let all teams go on to a barrier, or to the end. Those that wait for a barrier in shared memory
+// try again, while any of them gets further.
+static void advance_all(unsigned team, Advance *go_on) {
+  const void *waiting;
+  unsigned before;
+  bool begun = false;
+  do {
+    before = moves;
+    for (unsigned n = 0; n < count && !launch->fault; n += size_of(team, n))
+      if (!begun || any(WAITING, n, size_of(team, n))) go_on(n, size_of(team, n));
+    begun = true;
+    waiting = any(WAITING, 0, count);
+  } while (waiting && moves != before && !launch->fault);
+  if (!waiting || launch->fault) return;
+  const unsigned stuck = (const State *)waiting - states;
+  launch->fault = STUCK;
+  launch->thread = threads[stuck];
+  launch->place = -places[stuck];
+}
+
 static void run_block(unsigned team, Advance *go_on) {
   do
-    for (unsigned n = 0; n < count && !launch->fault; n += team) go_on(n, team);
+    advance_all(team, go_on);
   while (!launch->fault && met(0, count) && places[0]);
 }
 

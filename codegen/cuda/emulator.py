@@ -16,9 +16,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Literal, NoReturn
+from typing import Literal
 
-from codegen.cuda.emulator_launch import Extent, Launch
+from codegen.cuda.emulator_launch import RANK, Extent, Launch, Map
 from codegen.cuda.emulator_text import Signature, translated
 from ir.command import Error
 from ir.plan import TensorMap
@@ -44,8 +44,8 @@ class Module:
     """The kernels of a source by their symbols, each a function that makes one launch.
 
     It takes (grid, block, pointers, order="forward", shared=0): extents as (x, y, z), addresses, as
-    integers or `c_void_p`, of arrays aligned as vectors need, and the bytes of the array in shared
-    memory that has no extent in the source.
+    integers or `c_void_p`, of arrays aligned as vectors need, or what `tensor_map` made, and the
+    bytes of the array in shared memory that has no extent in the source.
     """
 
     def __init__(self, library: ctypes.CDLL, kernels: dict[str, Signature]) -> None:
@@ -64,13 +64,13 @@ class Module:
         symbol: str,
         grid: Extent,
         block: Extent,
-        pointers: Sequence[ctypes.c_void_p | int],
+        pointers: Sequence[ctypes.c_void_p | int | Map],
         order: Order = "forward",
         shared: int = 0,
     ) -> None:
         """Raises Error for a launch that a GPU would refuse, and for what goes wrong in it."""
         self._kernels[symbol].require(symbol, grid, block, len(pointers), shared)
-        addresses = (ctypes.c_void_p * len(pointers))(*pointers)
+        addresses = (ctypes.c_void_p * len(pointers))(*map(_address, pointers))
         launch = Launch(
             grid=grid,
             block=block,
@@ -112,12 +112,23 @@ def compile(source: str) -> Module:
         return Module(ctypes.CDLL(str(library)), kernels)
 
 
-def tensor_map(map: TensorMap, item_bytes: int, address: ctypes.c_void_p | int) -> NoReturn:
-    """What a launch would get for a map. Raises Error: no copies of boxes are emulated."""
-    raise Error(
-        f"argument {map.argument} is passed by a tensor map, expected a pointer: the emulator "
-        "copies no boxes"
+def tensor_map(map: TensorMap, item_bytes: int, address: ctypes.c_void_p | int) -> Map:
+    """What a launch gets for a map of the array at an address."""
+    rank = len(map.extents)
+    return Map(
+        address=address,
+        extents=(ctypes.c_ulonglong * RANK)(*map.extents),
+        strides=(ctypes.c_ulonglong * (RANK - 1))(*map.strides),
+        box=(ctypes.c_uint * RANK)(*map.box),
+        rank=rank,
+        item=item_bytes,
+        swizzle=map.swizzle,
     )
+
+
+def _address(given: ctypes.c_void_p | int | Map) -> ctypes.c_void_p | int:
+    """A map goes by its own address."""
+    return ctypes.addressof(given) if isinstance(given, Map) else given
 
 
 def _compiler() -> str | None:

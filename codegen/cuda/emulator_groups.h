@@ -77,24 +77,30 @@ static void multiply_matrices(const Operands *lanes, unsigned long long a, unsig
 
 // --------------------------------------------------------------------------- groups
 
-static unsigned in_groups;  // how many came to what four warps do together
-
-// Let four warps go on to a barrier, or to the end, each as far as it gets without the others; what
-// they do together they do on the way.
+// The same with four warps, each as far as it gets without the others; what they do together they
+// do on the way.
 static void advance_warps(unsigned first, unsigned team) {
   do {
-    in_groups = 0;
-    for (unsigned n = 0; n < team && !launch->fault; n += WARP) advance(first + n, WARP);
-  } while (!launch->fault && in_groups && met(first, team));
+    const bool waiting_alone = any(WAITING, first, team);
+    for (unsigned n = first; n < first + team && !launch->fault; n += WARP)
+      if (!waiting_alone || any(WAITING, n, WARP)) advance(n, WARP);
+  } while (together(IN_GROUP, first, team));
+}
+
+// A thread's number among those of full groups, in the order they run.
+static unsigned in_group() {
+  const unsigned number = running - (launch->backward ? count % GROUP : 0);
+  if (number >= count / GROUP * GROUP) fail(NO_GROUP);
+  return number;
 }
 
 // Wait for the four warps; whether this thread does the work of all.
 static bool meet_group(int line, void *sums = nullptr, const void *a = nullptr,
                        const void *b = nullptr) {
+  const unsigned number = in_group();
   operands[running] = {sums, a, b};
-  in_groups++;
-  arrive(-line);
-  return running % GROUP == 0;
+  arrive(-line, IN_GROUP);
+  return number % GROUP == 0;
 }
 
 // Of all lanes that have met, on what they multiply.
@@ -104,7 +110,7 @@ static void require_agreement() {
     if (own[n].a != own->a || own[n].b != own->b) fail(DISAGREED);
 }
 
-static Products &own_products() { return products[running / GROUP]; }
+static Products &own_products() { return products[in_group() / GROUP]; }
 
 template <unsigned bytes, unsigned columns, bool a_rows, bool b_columns>
 static void multiply_group(int line, void *sums, unsigned long long a, unsigned long long b) {

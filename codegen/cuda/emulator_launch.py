@@ -4,6 +4,22 @@ import ctypes
 
 Extent = tuple[int, int, int]
 WARP = 32
+RANK = 5
+"""Axes of a tensor map, at most."""
+
+
+class Map(ctypes.Structure):
+    """A tensor map: the same fields as `CUtensorMap` in emulator.h. Axes are innermost first."""
+
+    _fields_ = (
+        ("address", ctypes.c_void_p),
+        ("extents", ctypes.c_ulonglong * RANK),
+        ("strides", ctypes.c_ulonglong * (RANK - 1)),
+        ("box", ctypes.c_uint * RANK),
+        ("rank", ctypes.c_uint),
+        ("item", ctypes.c_uint),
+        ("swizzle", ctypes.c_uint),
+    )
 
 
 class Launch(ctypes.Structure):
@@ -28,7 +44,8 @@ class Launch(ctypes.Structure):
         """What went wrong, and where."""
         what = (
             *(self._diverged, self._misaligned, self._no_memory, self._not_shared, self._beyond),
-            self._disagreed,
+            *(self._disagreed, self._no_group, self._no_barrier, self._too_many),
+            *(self._wrong_rank, self._stuck),
         )
         return what[self.fault - 1]()
 
@@ -78,4 +95,25 @@ class Launch(ctypes.Structure):
         return (
             f"{self._thread()}: lanes of its four warps multiply other matrices than this one; "
             "expected one pair of matrices"
+        )
+
+    def _no_group(self) -> str:
+        return (
+            f"{self._thread()}: multiplies in the last of the block's warps, of which there are "
+            "fewer than four; expected full groups of four warps"
+        )
+
+    def _no_barrier(self) -> str:
+        return f"{self._thread()}: expected a barrier in shared memory that was begun"
+
+    def _too_many(self) -> str:
+        return f"{self._thread()}: arrives at a barrier in shared memory that has all arrivals"
+
+    def _wrong_rank(self) -> str:
+        return f"{self._thread()}: copies a box of another rank than its array's map has"
+
+    def _stuck(self) -> str:
+        return (
+            f"{self._thread()}: waits in line {self.place} for a barrier in shared memory that "
+            "nobody completes"
         )

@@ -57,6 +57,7 @@ struct Copies {
 
 static Copies copies[1024];
 static bool copying;  // since this block began
+static unsigned box_count;  // of boxes on their way (emulator_boxes.h)
 
 // As late as allowed: nothing is read before somebody waits, and till then the target is NaN.
 static void begin_copy(void *to, const void *from, unsigned bytes, int valid) {
@@ -104,6 +105,7 @@ static void begin_block(unsigned n) {
   if (dynamic) memset(dynamic - GUARD, 0xFF, launch->shared + 2 * GUARD);
   for (unsigned t = 0; t < count && copying; t++) copies[t].count = copies[t].groups = 0;
   copying = false;
+  box_count = 0;
 }
 
 static void end_block() {

@@ -17,9 +17,7 @@ _KERNEL = re.compile(
 )
 _DYNAMIC = re.compile(r"extern __shared__ __align__\(\d+\) (?P<type>\w+) (?P<name>\w+)\[\];")
 _BYTES = {"tf32": "4", "bf16": "2"}
-GROUP = 128
-"""Threads of four warps."""
-_OF_WARPS = re.compile(r"\b(?:wait_warp|multiply_\w+|load_matri(?:ces|x_pairs)\w*)\(")
+_OF_WARPS = re.compile(r"\b(?:wait_warp|wait_barrier|multiply_\w+|load_matri(?:ces|x_pairs)\w*)\(")
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,8 @@ class Signature:
             yield f"grid {grid} of blocks {block}, expected extents >= 1"
         if threads > self.most:
             yield f"blocks of {threads} threads, expected <= {self.most}"
-        if self.warps and threads % WARP:
+        if (self.warps or self.groups) and threads % WARP:
             yield f"blocks of {threads} threads, expected full warps of {WARP}"
-        if self.groups and threads % GROUP:
-            yield f"blocks of {threads} threads, expected full groups of {GROUP}"
         if self.dynamic and shared < 1:
             yield f"{shared} bytes for the shared array without an extent, expected >= 1"
 

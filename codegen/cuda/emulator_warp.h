@@ -33,8 +33,7 @@ static Operands operands[1024];
 // does the work of all lanes: whether this is it.
 static bool meet(int line, void *result, const void *a, const void *b) {
   operands[running] = {result, a, b};
-  in_warps++;
-  arrive(-line);
+  arrive(-line, IN_WARP);
   return running % WARP == 0;
 }
 

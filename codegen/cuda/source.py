@@ -23,6 +23,14 @@ PROLOGUE = """\
 
 """
 
+MAPS = """\
+struct alignas(64) CUtensorMap {
+  unsigned long long opaque[16];
+};
+
+"""
+"""Arrays that boxes are copied of, as the driver makes them."""
+
 _DECLARATION = re.compile(r'^extern "C" __global__ [^\n{]*;\n', re.MULTILINE)
 _FUNCTION = re.compile(
     r'^extern "C" __global__ void (?:__launch_bounds__\(\d+(?:, 1)?\) )?(\w+)\(([^)]*)\) {',
@@ -54,7 +62,8 @@ def shortened(text: str, *, noalias: bool) -> str:
     code = (code if noalias else code.replace(" __restrict__", "")).strip() + "\n"
     # Patterns of swizzled lines repeat at such addresses.
     code = code.replace("extern __shared__ __align__(64)", "extern __shared__ __align__(1024)")
-    return PROLOGUE + called(code) + group_products(code) + code
+    maps = MAPS if "CUtensorMap" in code else ""
+    return PROLOGUE + maps + called(code) + group_products(code) + code
 
 
 def called(code: str) -> str:

@@ -194,3 +194,68 @@ __device__ __forceinline__ void round_copied_4(void *floats) {
   round_tf32(&words);
   *(uint4 *)floats = words;
 }
+
+// Barriers in shared memory, of eight bytes each, count what is still to come in a phase: arrivals,
+// and bytes that are copied. Then the next phase begins.
+__device__ __forceinline__ void begin_barrier(void *barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"
+               :
+               : "r"(shared_address(barrier)), "r"(arrivals)
+               : "memory");
+}
+
+// Barriers that this thread has begun can be seen by copies.
+__device__ __forceinline__ void show_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// This thread arrives.
+__device__ __forceinline__ void arrive_at(void *barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];"
+               :
+               : "r"(shared_address(barrier))
+               : "memory");
+}
+
+// This thread arrives, and so many bytes are to come in the same phase.
+__device__ __forceinline__ void expect_bytes(void *barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+               :
+               : "r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+
+// Wait until the phase of a parity is complete; the other one's completion came before.
+__device__ __forceinline__ void wait_barrier(void *barrier, int parity) {
+  unsigned complete;
+  do {
+    asm volatile("{.reg .pred complete; "
+                 "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2; "
+                 "selp.u32 %0, 1, 0, complete;}"
+                 : "=r"(complete)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+  } while (!complete);
+}
+
+// Begin a copy to shared memory of a box of an array, of which there is a map, from an index on,
+// innermost first; what the box has beyond the array is zero. Its bytes count at a barrier.
+__device__ __forceinline__ void copy_box_3(void *to, unsigned long long map, void *barrier, int i,
+                                           int j, int k) {
+  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%3, %4, %5}], [%2];"
+               :
+               : "r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(i), "r"(j),
+                 "r"(k)
+               : "memory");
+}
+
+__device__ __forceinline__ void copy_box_5(void *to, unsigned long long map, void *barrier, int i,
+                                           int j, int k, int l, int m) {
+  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%3, %4, %5, %6, %7}], [%2];"
+               :
+               : "r"(shared_address(to)), "l"(map), "r"(shared_address(barrier)), "r"(i), "r"(j),
+                 "r"(k), "r"(l), "r"(m)
+               : "memory");
+}

@@ -2,20 +2,24 @@
 counts as zero.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
 from codegen.kernels.axis import Forward, axes, groups_of
 from codegen.kernels.cuda.correlation import Pair, inside
 from codegen.kernels.cuda.images import Images, ImageSums
-from codegen.kernels.cuda.operand import At, Chunk, Element
+from codegen.kernels.cuda.operand import At, Chunk, Element, Run
 from codegen.kernels.cuda.product import Place
+from codegen.kernels.cuda.tensor import tma
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.writer import WARP
+from codegen.kernels.cuda.writer import WARP, Built
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
+
+LEAST = 32
+"""Channels that are worth products of their own: half a tile's rows."""
 
 
 class TapRows(ImageSums[Place]):
@@ -28,27 +32,38 @@ class TapRows(ImageSums[Place]):
         sizes = self.dy.type.shape[2:], self.x.type.shape[2:], (height, width)
         self.down, self.across = axes(Forward, node, *sizes)
 
+    def runs(self) -> tuple[Run, Run]:
+        # Rows of several taps lie in no box.
+        rows, columns = super().runs()
+        return replace(rows, boxes=None), columns
+
     def rows(self, images: Images, pixel: Pair, first: Expr = 0) -> At:
         """What rows meet of x, given a pixel of dy and the first channel."""
 
         def row(step: Expr, row: Expr) -> Element:
             channel, r, s = self.w.indices(row, self.taps)
-            y = pixel[0] * self.down.stride + r - self.down.before
-            x = pixel[1] * self.across.stride + s - self.across.before
-            element = self.element(self.x, images, step, first + channel, y, x)
-            return element.when(*inside(self.down, y), *inside(self.across, x))
+            return self.met(images, step, pixel, first + channel, (r, s))
 
         return row
+
+    def met(self, images: Images, step: Expr, pixel: Pair, channel: Expr, tap: Pair) -> Element:
+        """What a pixel of dy meets of x through a tap."""
+        y = pixel[0] * self.down.stride + tap[0] - self.down.before
+        x = pixel[1] * self.across.stride + tap[1] - self.across.before
+        element = self.element(self.x, images, step, channel, y, x)
+        return element.when(*inside(self.down, y), *inside(self.across, x))
 
 
 @dataclass(frozen=True)
 class _Group:
-    """A group and the maps begin .. end - 1 that it has; its first block of columns."""
+    """A group and the maps begin .. end - 1 that it has; its first block of columns; perhaps the
+    one tap that it is about."""
 
     index: Expr
     begin: Expr
     end: Expr
     block: Expr
+    tap: Pair = (0, 0)
 
 
 class ConvDw(TapRows[_Group]):
@@ -74,9 +89,14 @@ class ConvDw(TapRows[_Group]):
 
     def chunk(self, place: _Group, number: Expr) -> Chunk:
         images = self.images(number)
+        pixel = self.pixel(images)
+        rows = self.rows(images, pixel, place.index * self.channels)
+        return Chunk(rows, self.columns(place, images, *pixel))
+
+    def pixel(self, images: Images) -> Pair:
+        """Of dy, at the images' position."""
         y, x = self.w.indices(images.position, (self.down.results, self.across.results))
-        rows = self.rows(images, (y, x), place.index * self.channels)
-        return Chunk(rows, self.columns(place, images, y, x))
+        return y, x
 
     def block(self, place: _Group, block: Expr) -> Expr:
         return place.block + block
@@ -86,3 +106,37 @@ class ConvDw(TapRows[_Group]):
 
     def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
         return place.block + block, *self.w.indices(row, self.taps)
+
+
+class ConvDwByTap(ConvDw):
+    """The same, with a product for every tap: then rows are channels, and lie in boxes."""
+
+    def build(self) -> Built | str:
+        if self.channels < LEAST:
+            return f"{self.channels} channels would fill too little of a tile"
+        if self.engine(self.sized()) is not tma:
+            return "operands are not copied as boxes"
+        return super().build()
+
+    def runs(self) -> tuple[Run, Run]:
+        return ImageSums.runs(self)
+
+    def size(self) -> Size:
+        channels, height, width = self.taps
+        return replace(super().size(), products=self.groups * height * width, rows=channels)
+
+    def place(self, product: Expr, first: Expr, last: Expr) -> _Group:
+        group, r, s = self.w.indices(product, (self.groups, *self.taps[1:]))
+        return replace(super().place(group, first, last), tap=(r, s))
+
+    def chunk(self, place: _Group, number: Expr) -> Chunk:
+        images = self.images(number)
+        pixel, first = self.pixel(images), place.index * self.channels
+
+        def row(step: Expr, row: Expr) -> Element:
+            return self.met(images, step, pixel, first + row, place.tap)
+
+        return Chunk(row, self.columns(place, images, *pixel))
+
+    def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
+        return place.block + block, row, *place.tap

@@ -63,7 +63,7 @@ class Dense(_Features):
         self.source, self.weights = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=False, width=self.form.width()), self.column_run()
+        return Run(flipped=False, width=self.form.width(), boxes=0), self.column_run(boxes=0)
 
     def weight(self, step: Expr, row: Expr) -> tuple[Expr, ...]:
         return tirx.truncdiv(row, WARP), step, tirx.truncmod(row, WARP)
@@ -76,7 +76,9 @@ class DenseDx(_Features):
         self.weights, self.source = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        return Run(flipped=True, width=self.form.width(self.steps)), self.column_run()
+        boxes = None if self.steps % self.depth else 0
+        rows = Run(flipped=True, width=self.form.width(self.steps), boxes=boxes)
+        return rows, self.column_run(boxes=0)
 
     def weight(self, step: Expr, row: Expr) -> tuple[Expr, ...]:
         return tirx.truncdiv(step, WARP), row, tirx.truncmod(step, WARP)

@@ -16,9 +16,9 @@ class ImageColumns(Product[Place]):
     source: Node
     weights: Node
 
-    def column_run(self) -> Run:
+    def column_run(self, boxes: int | None = None) -> Run:
         """How images lie in memory."""
-        return Run(flipped=False, width=self.form.width())
+        return Run(flipped=False, width=self.form.width(), boxes=boxes)
 
     def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
         images = self.node.type.shape[0]
@@ -46,7 +46,8 @@ class ImageSums(Product[Place]):
         self.count = self.x.type.shape[0]
 
     def runs(self) -> tuple[Run, Run]:
-        run = Run(flipped=True, width=self.form.width(self.count))
+        boxes = None if self.count % WARP else 0
+        run = Run(flipped=True, width=self.form.width(self.count), boxes=boxes)
         return run, run
 
     @property

@@ -37,11 +37,14 @@ At = Callable[[Expr, Expr], Element]
 class Run:
     """How an operand lies in memory: along the depth, or along rows (or columns).
 
-    `width` neighbours are read at once: they are aligned, and all of them valid or none.
+    `width` neighbours are read at once: they are aligned, and all of them valid or none. Boxes of
+    rows (or columns) can be copied that begin at multiples of themselves and do not cross multiples
+    of `boxes`, of 0 not any; of None there are no boxes.
     """
 
     flipped: bool
     width: int
+    boxes: int | None = None
 
 
 Column = Callable[[Expr, Expr, Expr], Element]

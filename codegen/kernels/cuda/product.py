@@ -13,7 +13,7 @@ from tvm import tirx
 from codegen.kernels.cuda import simt
 from codegen.kernels.cuda.form import form_of
 from codegen.kernels.cuda.operand import At, Chunk, Element, Part, Run, when
-from codegen.kernels.cuda.tensor import mma, wgmma
+from codegen.kernels.cuda.tensor import mma, tma, wgmma
 from codegen.kernels.cuda.tile import Size, Tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.epilogue import Epilogue
@@ -73,17 +73,15 @@ class Product(Generic[Place]):
 
     # ------------------------------------------------------------------------ launches
 
-    def build(self) -> Built:
-        """Write it all."""
+    def build(self) -> Built | str:
+        """Write it all, or say why not."""
         self.sum()
         return self.w.built(noalias=True)
 
     def tile(self) -> Tile:
         """The cheapest for its sums."""
-        rows, columns = self.runs()
-        flipped, width = (rows.flipped, columns.flipped), min(rows.width, columns.width)
-        size = replace(self.size(), width=width, flipped=flipped, form=self.form)
-        self._engine = engine_of(size, self._target)
+        size = self.sized()
+        self._engine = self.engine(size)
         found: Tile = self._engine.best_tile(size)
         return found
 
@@ -98,10 +96,25 @@ class Product(Generic[Place]):
             self._sum(tile, sums)
             self._add(tile, sums)
 
+    def sized(self) -> Size:
+        """The size with all that follows from how operands lie in memory."""
+        rows, columns = self.runs()
+        return replace(
+            self.size(),
+            width=min(rows.width, columns.width),
+            flipped=(rows.flipped, columns.flipped),
+            form=self.form,
+            boxes=(rows.boxes, columns.boxes),
+        )
+
+    def engine(self, size: Size) -> Engine:
+        """What adds up its tiles."""
+        return engine_of(size, self._target)
+
     def _sum(self, tile: Tile, parts: Scratch | None) -> None:
         """All tiles; their sums are parts, or final."""
         w, size = self.w, tile.size
-        with w.launch(tile.grid, tile.warps) as (number, warp):
+        with w.launch(tile.grid, tile.warps + tile.copiers) as (number, warp):
             extents = (tile.parts, tile.across, size.products, tile.down)
             part, across, product, down = w.indices(number, extents)
             corner = _Corner(tile, down * tile.rows, across * tile.blocks)
@@ -141,14 +154,15 @@ class Product(Generic[Place]):
 
 
 def engine_of(size: Size, target: Cuda) -> Engine:
-    """Threads for f32; groups of four warps where all architectures have them, else warps.
+    """Threads for f32; groups of four warps where the architecture has them, else warps.
 
     Of tf32, groups read only what lies along the sum.
     """
     if size.form.name == "f32":
         return simt
-    in_groups = size.form.name == "bf16" or all(size.flipped)
-    return wgmma if in_groups and target.groups else mma
+    if not (target.groups and (size.form.name == "bf16" or all(size.flipped))):
+        return mma
+    return tma if size.in_boxes else wgmma
 
 
 @dataclass(frozen=True)

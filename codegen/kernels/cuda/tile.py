@@ -7,7 +7,7 @@ clocks of one processor, for GPUs since 2020.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from codegen.kernels.cuda.form import F32, Form
 from codegen.kernels.cuda.writer import WARP
@@ -30,7 +30,8 @@ class Size:
     """Of a contraction: `products` alike of rows x `blocks` of 32 columns, each a sum over at most
     `chunks` of `depth` steps. `width` neighbours of an operand are moved at once.
 
-    Rows lie in memory along the depth where `flipped` says so, and columns.
+    Rows lie in memory along the depth where `flipped` says so, and columns; `boxes` says of both
+    which boxes can be copied (`Run`).
     """
 
     products: int
@@ -41,6 +42,12 @@ class Size:
     width: int = 4
     flipped: tuple[bool, bool] = (False, False)
     form: Form = F32
+    boxes: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def in_boxes(self) -> bool:
+        """Whether boxes of both operands can be copied."""
+        return None not in self.boxes
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Tile:
     Subclasses say how its warps share it.
     """
 
+    copiers: ClassVar[int] = 0
+    """Warps that copy for those that sum."""
     size: Size
     parts: int
     warps: int
@@ -87,7 +96,7 @@ class Tile:
     @property
     def threads(self) -> int:
         """Of a block."""
-        return self.warps * WARP
+        return (self.warps + self.copiers) * WARP
 
     @cached_property
     def down(self) -> int:

@@ -5,13 +5,17 @@ a warp (threadIdx.x), a block some warps (threadIdx.y), and lanes are elements o
 block computes depends on nothing but its number, and no order of blocks matters.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any
 
 from tvm import tirx
+from tvm.ir import PointerType
+from tvm.tirx.type import TensorMapType
 
 from codegen.kernels import writer
 from codegen.kernels.memory import Home, Scratch
@@ -69,6 +73,7 @@ class Writer(writer.Writer):
         self._arrays: list[tuple[Scratch, str]] = []
         self._reserved = 0
         self._launches: list[Launch] = []
+        self._maps: dict[Any, TensorMap] = {}
         self.places: dict[Node, Scratch | None] = {}
         """Where values of earlier launches lie: in the workspace, or in buffers of their own."""
 
@@ -104,6 +109,27 @@ class Writer(writer.Writer):
         self._arrays.append((array, dtype))
         self._reserved += -(-prod(shape) // WARP) * WARP
         return array
+
+    def tensor_map(self, array: Any, box: Sequence[int], swizzle: int) -> Any:
+        """A parameter that the GPU copies boxes of an argument's array by; the box's extents, like
+        the array's, are named outermost first."""
+        place, node = next(
+            (place, node)
+            for place, node in enumerate(self._pointers)
+            if self.buffers[node] is array
+        )
+        extents = self.layout.shape(node.type)
+        strides = accumulate(reversed(extents[1:]), mul, initial=node.type.dtype.bytes)
+        map = TensorMap(
+            argument=place,
+            extents=tuple(reversed(extents)),
+            strides=tuple(strides)[1:],
+            box=tuple(reversed(box)),
+            swizzle=swizzle,
+        )
+        pointer = tirx.Var(f"map_{len(self._maps)}", PointerType(TensorMapType()))
+        self._maps[pointer] = map
+        return tirx.address_of(pointer)
 
     def declare_arguments(self) -> None:
         super().declare_arguments()
@@ -151,9 +177,10 @@ class Writer(writer.Writer):
 
     def built(self, *, noalias: bool = False) -> Built:
         """Finish. `noalias` promises that no two arguments share memory."""
-        params = [*self.pointers, self._workspace]
+        params = [*self.pointers, self._workspace, *self._maps]
         function = self.function(params, device=2, noalias=noalias)
-        return Built(function, 4 * self._reserved, tuple(self._launches))
+        maps = tuple(self._maps.values())
+        return Built(function, 4 * self._reserved, tuple(self._launches), maps)
 
 
 Maker = Callable[[Writer, Node], Rule]

@@ -1,6 +1,7 @@
 """The way of operands to tensor cores: from memory into a ring of chunks in shared memory.
 
-Copies are asynchronous: while one chunk is multiplied, those after it are on their way.
+Copies are asynchronous: while one chunk is multiplied, those after it are on their way. Here
+threads copy; `tma` has the GPU copy whole boxes.
 """
 
 from collections.abc import Iterator
@@ -26,16 +27,31 @@ class Ring:
         self._lines, self._stage = tile.lines[place], tile.words
         self._base = tile.lines[0].words * place
         self._depth, self._extent = tile.size.depth, (tile.rows, tile.columns)[place]
-        self._thread, self._threads = warp * WARP + w.lane, tile.threads
-        # Of two bytes nothing less than a pair is copied.
-        self._unit = max(self._run.width, WORD // self._bytes)
+        self._thread, self._threads = warp * WARP + w.lane, tile.warps * WARP
 
     def begin(self, slot: Expr) -> Expr:
         """The first word of a slot's chunk."""
         return slot * self._stage + self._base
 
     def load(self, slot: Expr, at: At) -> None:
-        """Have this thread's elements of a chunk copied into a slot."""
+        """Have this thread's part of a chunk copied into a slot."""
+        raise NotImplementedError
+
+    def round(self, slot: Expr) -> None:
+        """Round to tf32 this thread's part of a slot's chunk."""
+        raise NotImplementedError
+
+
+class ThreadRing(Ring):
+    """Every thread copies some elements."""
+
+    @property
+    def _unit(self) -> int:
+        """Elements that are copied at once: of two bytes nothing less than a pair."""
+        return max(self._run.width, WORD // self._bytes)
+
+    def load(self, slot: Expr, at: At) -> None:
+        """Have this thread's elements copied."""
         with self._each() as (step, extent):
             place = self.begin(slot) + self._lines.word(step, extent)
             if self._run.width == self._unit:
@@ -45,7 +61,7 @@ class Ring:
                 self._put(place, at(step, extent), at(*beside))
 
     def round(self, slot: Expr) -> None:
-        """Round to tf32 what this thread had copied into a slot."""
+        """Round what this thread had copied."""
         with self._each() as (step, extent):
             words = self._unit * self._bytes // WORD
             place = self.begin(slot) + self._lines.word(step, extent)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tvm import tirx
 
 from codegen.kernels.cuda.operand import Part, Run
-from codegen.kernels.cuda.tensor.ring import Ring
+from codegen.kernels.cuda.tensor.ring import Ring, ThreadRing
 from codegen.kernels.cuda.tensor.tile import COLUMNS, ROWS, WORD, TensorTile
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.kernels.math import f32
@@ -22,6 +22,7 @@ class TensorSums:
     """What a warp sums: `high` x `wide` fragments."""
 
     high: int
+    ring: type[Ring] = ThreadRing
     behind = 1
     """Chunks whose products may still be under way when the copies of another one begin, and the
     one that is multiplied next."""
@@ -30,7 +31,9 @@ class TensorSums:
         self._w, self._tile = w, tile
         self._shared = w.allocate((tile.shared // WORD,), "float32", "shared.dyn")
         self._slab = warp * ROWS * tile.slab
-        self._rings = [Ring(w, tile, self._shared, place, runs[place], warp) for place in (0, 1)]
+        self._rings = [
+            self.ring(w, tile, self._shared, place, runs[place], warp) for place in (0, 1)
+        ]
         self._wide = tile.width * WARP // COLUMNS
         self._sums = w.local(4 * self.high * self._wide)
         with w.unrolled(4 * self.high * self._wide) as i:
@@ -53,6 +56,8 @@ class TensorSums:
             self._load(part, i + ahead)
             self._multiply(slot)
         self._end()
+        w.call("wait_copies", 0)
+        w.barrier()
 
     def _load(self, part: Part, i: Expr) -> None:
         """Begin to copy chunk `i` of a part, if there is one."""
@@ -87,8 +92,6 @@ class TensorSums:
         Sums go through shared memory, so that lanes are columns again.
         """
         w, tile = self._w, self._tile
-        w.call("wait_copies", 0)
-        w.barrier()
         with w.unrolled(self.high) as i:
             self._put(i)
             w.call("wait_warp")

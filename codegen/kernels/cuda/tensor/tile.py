@@ -19,11 +19,12 @@ ROWS, COLUMNS = 16, 8
 WORD = 4
 """Bytes."""
 STAGES = 4
-"""Chunks in shared memory at a time, at most: one is multiplied, the others are on their way."""
+"""Chunks in shared memory at a time, at most: one is multiplied, the others are on their way.
+Threads wait for three groups of copies at most (`wait_copies`)."""
 MOST = 220
 """Registers of a thread by this account; compilers need some of the 255 for themselves."""
 MOVED = 24
-"""Instructions of a thread for each of its moves into shared memory: most find the address."""
+"""Instructions for a move into shared memory by a thread: most find the address."""
 WAITED = 100
 """Clocks between the multiply-adds of a chunk and those of the next one."""
 
@@ -47,6 +48,10 @@ class TensorTile(Tile):
     """Multiply-adds of a processor in a clock, by form."""
     least_stages: ClassVar[int]
     """Chunks in shared memory that it takes to multiply one while another is on its way."""
+    most_stages: ClassVar[int] = STAGES
+    """And as many as there are room for, but no more than these."""
+    moved: ClassVar[int] = MOVED
+    """Instructions of a thread for each of its moves into shared memory."""
     most_shared: ClassVar[int]
     """Bytes of a block of threads, at most."""
     processor_shared: ClassVar[int]
@@ -91,7 +96,7 @@ class TensorTile(Tile):
     @property
     def stages(self) -> int:
         """How many chunks are in shared memory at a time."""
-        return min(STAGES, self.most_shared // (WORD * self.words))
+        return min(self.most_stages, self.most_shared // (WORD * self.words))
 
     @property
     def shared(self) -> int:
@@ -114,7 +119,7 @@ class TensorTile(Tile):
         border = size.depth * (self.rows + self.columns)
         clocks = (
             self.rows * self.columns * size.depth / self.rate[form.name],
-            MOVED * border / size.width / LANES,
+            self.moved * border / size.width / LANES,
             form.bytes * (self.read * size.depth + border) / LANES,
             form.bytes * border / MEMORY,
         )

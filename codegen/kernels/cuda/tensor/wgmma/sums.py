@@ -10,10 +10,8 @@ from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.loops import Expr
 
 
-class Sums(TensorSums):
+class GroupSums(TensorSums):
     """Products go on while the next chunk is waited for."""
-
-    behind = 2
 
     def __init__(self, w: Writer, tile: GroupTile, runs: tuple[Run, Run], warp: Expr) -> None:
         self.high = tile.height // HIGH
@@ -34,13 +32,6 @@ class Sums(TensorSums):
     def _ready(self) -> None:
         count = 4 * self.high * self._wide
         self._w.call(f"hold_sums_{count}", self._w.address(self._sums, 0, 4))
-
-    def _arrived(self, slot: Expr) -> None:
-        if self._tile.size.form.name == "tf32":
-            # It would be cut off otherwise: no register is on the way.
-            for ring in self._rings:
-                ring.round(slot)
-        self._w.call("show_copies")
 
     def _multiply(self, slot: Expr) -> None:
         w, tile = self._w, self._tile
@@ -65,3 +56,16 @@ class Sums(TensorSums):
     def _end(self) -> None:
         self._w.call("wait_products", 0)
         self._ready()
+
+
+class Sums(GroupSums):
+    """Every thread copies some of a chunk."""
+
+    behind = 2
+
+    def _arrived(self, slot: Expr) -> None:
+        if self._tile.size.form.name == "tf32":
+            # It would be cut off otherwise: no register is on the way.
+            for ring in self._rings:
+                ring.round(slot)
+        self._w.call("show_copies")

@@ -1,0 +1,56 @@
+"""Chunks that come as boxes: parts of an array that are even along its axes."""
+
+from typing import Any
+
+from codegen.kernels.cuda.operand import At, Run
+from codegen.kernels.cuda.tensor.ring import Ring
+from codegen.kernels.cuda.tensor.tma.barriers import Barriers
+from codegen.kernels.cuda.tensor.tma.tile import BoxTile
+from codegen.kernels.cuda.tensor.wgmma.lines import Swizzled
+from codegen.kernels.cuda.writer import WARP, Writer
+from codegen.loops import Expr
+
+MOVED = 4
+"""Words that a thread rounds at once."""
+
+
+class BoxRing(Ring):
+    """The GPU copies boxes into lines that are swizzled as `wgmma` reads them."""
+
+    _lines: Swizzled
+
+    def __init__(
+        self, w: Writer, tile: BoxTile, array: Any, place: int, run: Run, warp: Expr
+    ) -> None:
+        super().__init__(w, tile, array, place, run, warp)
+        self._lines = tile.line(tile.size.form, self._depth, self._extent, run.flipped)
+        self._each = tile.boxes[place]
+        self._barriers = Barriers(w, tile, array)
+
+    def load(self, slot: Expr, at: At) -> None:
+        """Have the boxes of a chunk copied into a slot."""
+        w, barrier = self._w, self._barriers.counting(slot)
+        with w.unrolled(self._extent // self._each) as number:
+            first = number * self._each
+            element = at(0, first)
+            map = w.tensor_map(element.array, self._box(len(element.index)), self._lines.bytes)
+            to = w.address(self._array, self.begin(slot) + self._lines.start(0, first), 4)
+            index = reversed(element.index)
+            w.call(f"copy_box_{len(element.index)}", to, map, barrier, *index)
+
+    def _box(self, rank: int) -> list[int]:
+        """The extents of a box of an array whose axes are blocks, one, ..., lanes."""
+        between = [1] * (rank - 3)
+        if self._run.flipped:
+            return [1, self._each, *between, self._depth]
+        return [self._each // WARP, self._depth, *between, WARP]
+
+    def round(self, slot: Expr) -> None:
+        """Round some words."""
+        w = self._w
+        units = self._lines.words // MOVED
+        with w.serial(-(-units // self._threads)) as turn:
+            unit = turn * self._threads + self._thread
+            with w.when(unit < units):
+                place = self.begin(slot) + unit * MOVED
+                w.call(f"round_copied_{MOVED}", w.address(self._array, place, MOVED))

@@ -1,0 +1,50 @@
+"""How groups of four warps share a tile that one more warp has copied."""
+
+from dataclasses import dataclass
+from itertools import product
+from math import gcd
+
+from codegen.kernels.cuda.tensor.tile import WORD, tiles
+from codegen.kernels.cuda.tensor.wgmma.tile import GRIDS, GROUP, HEIGHTS, WIDTHS, GroupTile
+from codegen.kernels.cuda.tile import Size, cheapest
+
+BARRIER = 8
+"""Bytes."""
+BARRIERS = 3
+"""Of a slot."""
+BOX = 256
+"""Rows (or columns) of a box, at most."""
+
+
+@dataclass(frozen=True)
+class BoxTile(GroupTile):
+    """A group of warps sums `height` rows of `width` blocks of columns."""
+
+    copiers = 1
+    most_stages = 6
+    moved = 0
+
+    @property
+    def boxes(self) -> tuple[int, int]:
+        """Rows of a box, and columns."""
+        rows, columns = self.size.boxes
+        return _evenly(gcd(self.rows, rows or 0)), _evenly(gcd(self.columns, columns or 0))
+
+    @property
+    def barriers(self) -> int:
+        """The word that they begin at, behind all else."""
+        return super().shared // WORD
+
+    @property
+    def shared(self) -> int:
+        return super().shared + BARRIERS * BARRIER * self.stages
+
+
+def _evenly(extent: int) -> int:
+    """The largest part that a box can have."""
+    return next(extent // n for n in range(1, extent + 1) if extent % n == 0 and extent // n <= BOX)
+
+
+def best_tile(size: Size) -> BoxTile:
+    """The cheapest."""
+    return cheapest(tiles(BoxTile, size, GROUP, GRIDS, product(HEIGHTS, WIDTHS)))
