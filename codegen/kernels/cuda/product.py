@@ -78,17 +78,11 @@ class Product(Generic[Place]):
         self.sum()
         return self.w.built(noalias=True)
 
-    def tile(self) -> Tile:
-        """The cheapest for its sums."""
-        size = self.sized()
-        self._engine = self.engine(size)
-        found: Tile = self._engine.best_tile(size)
-        return found
-
     def sum(self) -> None:
         """Launch it."""
-        w, tile = self.w, self.tile()
-        size = tile.size
+        w, size = self.w, self.sized()
+        self._engine = self.engine(size)
+        tile = self._engine.best_tile(size)
         if tile.parts == 1:
             self._sum(tile, None)
         else:
