@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from codegen.kernels.cuda.writer import WARP, Built
 from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.winograd.tiles import GROWTH, allowed, candidates, growth
 from codegen.targets import Cuda
+from codegen.tolerance import bound
 from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.ops import apply
@@ -89,6 +91,19 @@ def test_any_tile_of_a_product_serves(op: str, seed: int) -> None:
     with patch.object(simt, "best_tile", any_tile(rng)):
         node = draw(op, rng)
         check(node, tiles(node, rng), rng)
+
+
+@emulated
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("op", "sizes"),
+    [("conv", (4, 384, 32)), ("conv_dx", (4, 32, 384)), ("conv_dw", (256, 4, 32))],
+)
+def test_long_sums_keep_the_promise(op: str, sizes: tuple[int, int, int]) -> None:
+    """In the tiles that round most of those allowed."""
+    node = convolution(op, *sizes)
+    by = max(candidates(node, "fast"), key=lambda each: growth(node, each))
+    check(node, by, Random(0))
 
 
 # ---------------------------------------------------------------------------- turns
@@ -184,6 +199,15 @@ def test_one_tap_is_done_directly() -> None:
 def test_tensor_cores_have_no_minimal_filtering(op: str) -> None:
     assert chosen(convolution(op, 128, 192, 192)) is not None
     assert chosen(convolution(op, 128, 192, 192, math="tf32")) is None
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_results_of_tensor_cores_are_allowed_no_more(op: str) -> None:
+    for math, more in (("f32", TOLERANCE[op]), ("tf32", 0.0)):
+        node = convolution(op, 32, 8, 8, math=math)
+        result = np.zeros(node.type.shape)
+        fast, none = (bound(region_of(node), result, 0, each) for each in ("fast", "none"))
+        assert fast - none == pytest.approx(more)
 
 
 def test_what_takes_too_much_memory_is_done_directly() -> None:
