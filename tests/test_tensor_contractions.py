@@ -194,6 +194,8 @@ def draw_even(op: str, form: str, rng: Random) -> Graph:
     """A contraction whose operands lie in boxes, and something that follows it."""
     images = (32, 64) if op.endswith("_dw") else (3, 32, 70, 128)
     features, maps = ((17, 64), (300, 32), (64, 160)), ((32, 32), (32, 64), (64, 32))
+    if op == "conv_dw":
+        maps = ((24, 40), (48, 32), (32, 70))
     node = in_form(large(op, rng, images, features, maps), form)
     return with_epilogue(node, node.inputs, rng)
 
@@ -249,13 +251,15 @@ def is_even(node: Node) -> bool:
         Size,
         products=st.integers(1, 3000),
         rows=st.integers(1, 5000),
-        blocks=st.integers(1, 130),
+        blocks=st.integers(1, 33).map(lambda n: 4 * n),
         chunks=st.integers(1, 5000),
         depth=st.sampled_from((16, 32)),
         width=st.sampled_from((1, 2, 4, 8)),
         flipped=st.tuples(st.booleans(), st.booleans()),
         form=st.sampled_from([FORMS[form] for form in ROUNDED]),
         boxes=st.sampled_from(((0, 0), (0, 32), (0, 128), (32, 0))),
+        taps=st.sampled_from((1, 1, 3, 5, 7)),
+        apart=st.sampled_from((1, 2, 4)),
     )
 )
 def test_tiles_cover_a_result_and_fit_a_machine(engine: Any, size: Size) -> None:

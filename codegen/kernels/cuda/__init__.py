@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cuda.conv_dw import ConvDwByTap
+from codegen.kernels.cuda.conv_dw import ConvDwInBoxes
 from codegen.kernels.cuda.convolution import conv, conv_dw, conv_dx
 from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cuda.form import FORMS
@@ -27,7 +27,7 @@ CONTRACTIONS = {
 """By the op that the region begins with."""
 
 FAMILIES: dict[str, Callable[[Graph, Cuda], Built | str]] = {
-    "conv_dw by tap": family("conv_dw", ConvDwByTap, tuple(FORMS)),
+    "conv_dw in boxes": family("conv_dw", ConvDwInBoxes, tuple(FORMS)),
     **{op: family(op, kernel, tuple(FORMS)) for op, kernel in CONTRACTIONS.items()},
     "stages": staged,
 }

@@ -20,11 +20,14 @@ class Conv(Correlation):
 
     def runs(self) -> tuple[Run, Run]:
         begins = () if self.groups == 1 else (self.rows,)
+        rows = Run(flipped=False, width=self.form.width(*begins), boxes=0 if self.boxed else None)
+        return rows, self.column_run(self.strips.images * WARP)
+
+    @property
+    def boxed(self) -> bool:
         # A group's chunk must not go on in the next one, nor its rows begin within a block.
         apart = self.groups == 1 or not (self.maps % self.depth or self.rows % WARP)
-        boxes = 0 if apart and not self.few else None
-        rows = Run(flipped=False, width=self.form.width(*begins), boxes=boxes)
-        return rows, self.column_run(self.strips.images * WARP)
+        return apart and not self.few
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         row = strip.group * self.rows + row
@@ -41,10 +44,14 @@ class ConvDx(Correlation):
         self.groups = groups_of(self.node)
 
     def runs(self) -> tuple[Run, Run]:
-        # Beyond the last map there may be anything.
-        boxes = None if self.maps % self.depth else 0
+        boxes = 0 if self.boxed else None
         rows = Run(flipped=True, width=self.form.width(self.maps), boxes=boxes)
         return rows, self.column_run(self.strips.images * WARP)
+
+    @property
+    def boxed(self) -> bool:
+        # Beyond the last map there may be anything.
+        return self.maps % self.depth == 0
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         out = strip.group * self.maps + met.map

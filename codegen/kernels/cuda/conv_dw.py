@@ -12,14 +12,12 @@ from codegen.kernels.cuda.images import Images, ImageSums
 from codegen.kernels.cuda.operand import At, Chunk, Element, Run
 from codegen.kernels.cuda.product import Place
 from codegen.kernels.cuda.tensor import tma
+from codegen.kernels.cuda.tensor.wgmma.lines import EIGHT
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP, Built
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
-
-LEAST = 32
-"""Channels that are worth products of their own: half a tile's rows."""
 
 
 class TapRows(ImageSums[Place]):
@@ -56,14 +54,12 @@ class TapRows(ImageSums[Place]):
 
 @dataclass(frozen=True)
 class _Group:
-    """A group and the maps begin .. end - 1 that it has; its first block of columns; perhaps the
-    one tap that it is about."""
+    """A group and the maps begin .. end - 1 that it has; its first block of columns."""
 
     index: Expr
     begin: Expr
     end: Expr
     block: Expr
-    tap: Pair = (0, 0)
 
 
 class ConvDw(TapRows[_Group]):
@@ -108,35 +104,36 @@ class ConvDw(TapRows[_Group]):
         return place.block + block, *self.w.indices(row, self.taps)
 
 
-class ConvDwByTap(ConvDw):
-    """The same, with a product for every tap: then rows are channels, and lie in boxes."""
+class ConvDwInBoxes(ConvDw):
+    """The same with rows [kh, kw, channels]: those of a tap lie in boxes."""
 
     def build(self) -> Built | str:
-        if self.channels < LEAST:
-            return f"{self.channels} channels would fill too little of a tile"
+        if self.channels % EIGHT:
+            return f"{self.channels} channels do not fill patterns of {EIGHT} lines"
         if self.engine(self.sized()) is not tma:
             return "operands are not copied as boxes"
         return super().build()
 
     def runs(self) -> tuple[Run, Run]:
-        return ImageSums.runs(self)
-
-    def size(self) -> Size:
-        channels, height, width = self.taps
-        return replace(super().size(), products=self.groups * height * width, rows=channels)
-
-    def place(self, product: Expr, first: Expr, last: Expr) -> _Group:
-        group, r, s = self.w.indices(product, (self.groups, *self.taps[1:]))
-        return replace(super().place(group, first, last), tap=(r, s))
+        rows, columns = ImageSums.runs(self)
+        boxes = None if rows.boxes is None else self.channels
+        return replace(rows, boxes=boxes), columns
 
     def chunk(self, place: _Group, number: Expr) -> Chunk:
         images = self.images(number)
         pixel, first = self.pixel(images), place.index * self.channels
 
         def row(step: Expr, row: Expr) -> Element:
-            return self.met(images, step, pixel, first + row, place.tap)
+            r, s, channel = self._row(row)
+            return self.met(images, step, pixel, first + channel, (r, s))
 
         return Chunk(row, self.columns(place, images, *pixel))
 
     def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
-        return place.block + block, row, *place.tap
+        r, s, channel = self._row(row)
+        return place.block + block, channel, r, s
+
+    def _row(self, row: Expr) -> tuple[Expr, Expr, Expr]:
+        channels, height, width = self.taps
+        r, s, channel = self.w.indices(row, (height, width, channels))
+        return r, s, channel

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tvm import tirx
 
 from codegen.kernels.axis import Axis, Forward, Taps, axes
+from codegen.kernels.cuda.form import BF16
 from codegen.kernels.cuda.images import ImageColumns
 from codegen.kernels.cuda.operand import Chunk, Element
 from codegen.kernels.cuda.strip import Strips
@@ -22,18 +23,23 @@ from ir.graph import Graph, Node
 
 Pair = tuple[Expr, Expr]
 """Down and across."""
+TOGETHER = 4
+"""Blocks of images in a product whose pixels share columns, at most."""
+SLID = 7
+"""Taps that share columns, at most: so many have room in shared memory."""
 
 
 @dataclass(frozen=True)
 class Strip:
     """Pixels of a row of the result in a group of maps, from column x on, and all the taps through
-    which one of them meets the source."""
+    which one of them meets the source; and the first of its blocks of images."""
 
     group: Expr
     y: Expr
     x: Expr
     down: Taps
     across: Taps
+    images: Expr
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Correlation(ImageColumns[Strip]):
     groups = 1
     shared = True
     """Whether pixels share weights."""
+    slides: bool
+    """Whether chunks have all taps of a row of the window, which share columns."""
 
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
         super().__init__(region, target, node)
@@ -70,7 +78,20 @@ class Correlation(ImageColumns[Strip]):
         self.depth = self.form.depth_of(self._taps * self.maps if self.few else self.maps)
         # One weight serves all pixels of a product: those that have the same taps.
         apart = len(self.across.phases()) if self.shared else self.across.results
-        self.strips = Strips(self.across, apart, self.w.blocks(node.type))
+        self.images = self.w.blocks(node.type)
+        self.slides = target.groups and self.form is BF16 and self.boxed and self._shift
+        together = together_of(self.images) if self.slides else self.images
+        self.strips = Strips(self.across, apart, together)
+
+    @property
+    def boxed(self) -> bool:
+        """Whether boxes of its operands can be copied."""
+        return False
+
+    @property
+    def _shift(self) -> bool:
+        """Whether pixels meet through a tap what their neighbours meet through the next one."""
+        return self.across.stride == 1 < self.across.window <= SLID
 
     def operands(self) -> None:
         """Tell source and weights apart."""
@@ -91,20 +112,26 @@ class Correlation(ImageColumns[Strip]):
         return -(-self.maps // self.depth)
 
     def size(self) -> Size:
-        products = self.groups * self.down.results * self.strips.apart
-        return Size(products, self.rows, self.strips.blocks, self._most_chunks(), self.depth)
+        strips = self.strips
+        products = self.images // strips.images * self.groups * self.down.results * strips.apart
+        size = Size(products, self.rows, strips.blocks, self._most_chunks(), self.depth)
+        taps = self.across.window
+        return replace(size, taps=taps, apart=strips.images) if self.slides else size
 
     def _most_chunks(self) -> int:
         if self.few:
             return -(-self._taps * self.maps // self.depth)
+        if self.slides:
+            return self.window[0] * self._chunks_of_maps
         stride = 1 if self.axis is Forward else self.down.stride * self.across.stride
         return -(-self._taps // stride) * self._chunks_of_maps
 
     def place(self, product: Expr, first: Expr, last: Expr) -> Strip:
-        extents = self.groups, self.down.results, self.strips.apart
-        group, y, x = self.w.indices(product, extents)
+        images = self.strips.images
+        extents = self.images // images, self.groups, self.down.results, self.strips.apart
+        number, group, y, x = self.w.indices(product, extents)
         down, across = self.down.taps(y), self.strips.taps(x, first, last)
-        return Strip(group, y, x, self._fixed(down), self._fixed(across))
+        return Strip(group, y, x, self._fixed(down), self._fixed(across), number * images)
 
     def _fixed(self, taps: Taps) -> Taps:
         w = self.w
@@ -113,11 +140,14 @@ class Correlation(ImageColumns[Strip]):
 
     def result(self, place: Strip, row: Expr, block: Expr) -> tuple[Expr, ...]:
         pixel = place.y, self.strips.pixel(place.x, block)
-        return self.strips.image(block), place.group * self.rows + row, *pixel
+        return self._image(place, block), place.group * self.rows + row, *pixel
 
     def lanes(self, place: Strip, block: Expr) -> tuple[Expr, ...]:
-        images = super().lanes(place, self.strips.image(block))
+        images = super().lanes(place, self._image(place, block))
         return self.strips.holds(place.x, block) + images
+
+    def _image(self, place: Strip, block: Expr) -> Expr:
+        return place.images + self.strips.image(block)
 
     # ------------------------------------------------------------------------ the chunks
 
@@ -125,10 +155,14 @@ class Correlation(ImageColumns[Strip]):
         if self.few:
             return self._most_chunks()
         down, across = place.down, place.across
-        return (down.end - down.begin) * (across.end - across.begin) * self._chunks_of_maps
+        taps = 1 if self.slides else across.end - across.begin
+        return (down.end - down.begin) * taps * self._chunks_of_maps
 
     def chunk(self, place: Strip, number: Expr) -> Chunk:
-        meet = self._meet_all(number) if self.few else self._meet_tap(place, number)
+        if self.few:
+            meet = self._meet_all(number)
+        else:
+            meet = self._meet_row(place, number) if self.slides else self._meet_tap(place, number)
 
         def row(step: Expr, row: Expr) -> Element:
             met = meet(step)
@@ -139,7 +173,7 @@ class Correlation(ImageColumns[Strip]):
             met = meet(step)
             y = place.down.source(met.number[0])
             x = self.strips.source(place.x, block, met.number[1])
-            index = (self.strips.image(block), place.group * self.maps + met.map, y, x, lane)
+            index = (self._image(place, block), place.group * self.maps + met.map, y, x, lane)
             valid = (*met.valid, *self._inside(y, x))
             return Element(self.w.buffers[self.source], index, valid)
 
@@ -166,6 +200,20 @@ class Correlation(ImageColumns[Strip]):
 
         return meet
 
+    def _meet_row(self, place: Strip, number: Expr) -> Callable[[Expr], Met]:
+        """A chunk of the maps that are met through all taps of a row of the window, those first
+        that meet the first pixels."""
+        w, down, last = self.w, place.down, self.across.window - 1
+        first = tirx.truncmod(number, self._chunks_of_maps) * self.depth
+        r = w.fixed(down.begin + tirx.truncdiv(number, self._chunks_of_maps))
+
+        def meet(step: Expr) -> Met:
+            tap, step = tirx.truncdiv(step, self.depth), tirx.truncmod(step, self.depth)
+            s = tap if self.axis is Forward else last - tap
+            return Met(first + step, (down.tap(r), s), (r, s), ())
+
+        return meet
+
     def _meet_all(self, number: Expr) -> Callable[[Expr], Met]:
         """A chunk of all maps and taps."""
         first, total = number * self.depth, self.maps * self._taps
@@ -176,6 +224,12 @@ class Correlation(ImageColumns[Strip]):
             return Met(channel, (r, s), (r, s), valid)
 
         return meet
+
+
+def together_of(images: int) -> int:
+    """How many blocks of images have products of their own: few, so that tiles have several
+    pixels."""
+    return max(count for count in range(1, TOGETHER + 1) if images % count == 0)
 
 
 def inside(axis: Axis, pixel: Expr) -> tuple[Expr, ...]:

@@ -31,7 +31,8 @@ class Size:
     `chunks` of `depth` steps. `width` neighbours of an operand are moved at once.
 
     Rows lie in memory along the depth where `flipped` says so, and columns; `boxes` says of both
-    which boxes can be copied (`Run`).
+    which boxes can be copied (`Run`). A chunk may have several `taps`, each of `depth` steps: rows
+    of their own, and the columns of all, which lie `apart` blocks further on from tap to tap.
     """
 
     products: int
@@ -43,6 +44,8 @@ class Size:
     flipped: tuple[bool, bool] = (False, False)
     form: Form = F32
     boxes: tuple[int | None, int | None] = (None, None)
+    taps: int = 1
+    apart: int = 0
 
     @property
     def in_boxes(self) -> bool:

@@ -22,11 +22,11 @@ class Ring:
     def __init__(
         self, w: Writer, tile: TensorTile, array: Any, place: int, run: Run, warp: Expr
     ) -> None:
-        self._w, self._array, self._run = w, array, run
+        self._w, self._array, self._run, self._place = w, array, run, place
         self._bytes = tile.size.form.bytes
         self._lines, self._stage = tile.lines[place], tile.words
         self._base = tile.lines[0].words * place
-        self._depth, self._extent = tile.size.depth, (tile.rows, tile.columns)[place]
+        self._depth, self._extent = tile.size.depth, tile.spans[place]
         self._thread, self._threads = warp * WARP + w.lane, tile.warps * WARP
 
     def begin(self, slot: Expr) -> Expr:
@@ -58,7 +58,7 @@ class ThreadRing(Ring):
                 self._copy(place, at(step, extent))
             else:
                 beside = (step + 1, extent) if self._run.flipped else (step, extent + 1)
-                self._put(place, at(step, extent), at(*beside))
+                self._join(place, at(step, extent), at(*beside))
 
     def round(self, slot: Expr) -> None:
         """Round what this thread had copied."""
@@ -74,7 +74,7 @@ class ThreadRing(Ring):
         source = tirx.address_of(element.run(self._unit))
         w.call(f"copy_async_{size}", to, source, tirx.Cast("int32", valid))
 
-    def _put(self, place: Expr, low: Element, high: Element) -> None:
+    def _join(self, place: Expr, low: Element, high: Element) -> None:
         """Two elements that lie apart, as one word."""
         w, halves = self._w, [self._w.register("uint32") for _ in range(2)]
         for half, element in zip(halves, (low, high), strict=True):

@@ -69,11 +69,16 @@ class TensorTile(Tile):
         """Elements that instructions read from shared memory for a step."""
         raise NotImplementedError
 
+    @property
+    def spans(self) -> tuple[int, int]:
+        """Rows and columns of a chunk, those of all its taps."""
+        return self.rows, self.columns
+
     @cached_property
     def lines(self) -> tuple[Lines, Lines]:
         """Of rows and of columns."""
-        size, extents = self.size, (self.rows, self.columns)
-        pairs = zip(extents, size.flipped, strict=True)
+        size = self.size
+        pairs = zip(self.spans, size.flipped, strict=True)
         rows, columns = (self.line(size.form, size.depth, *pair) for pair in pairs)
         return rows, columns
 
@@ -116,11 +121,11 @@ class TensorTile(Tile):
     @property
     def chunk(self) -> tuple[float, float]:
         size, form = self.size, self.size.form
-        border = size.depth * (self.rows + self.columns)
+        border, steps = size.depth * sum(self.spans), size.depth * size.taps
         clocks = (
-            self.rows * self.columns * size.depth / self.rate[form.name],
+            self.rows * self.columns * steps / self.rate[form.name],
             self.moved * border / size.width / LANES,
-            form.bytes * (self.read * size.depth + border) / LANES,
+            form.bytes * (self.read * steps + border) / LANES,
             form.bytes * border / MEMORY,
         )
         return max(clocks), max(clocks) + WAITED

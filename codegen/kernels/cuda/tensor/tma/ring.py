@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tvm import tirx
+
 from codegen.kernels.cuda.operand import At, Run
 from codegen.kernels.cuda.tensor.ring import Ring
 from codegen.kernels.cuda.tensor.tma.barriers import Barriers
@@ -24,7 +26,7 @@ class BoxRing(Ring):
     ) -> None:
         super().__init__(w, tile, array, place, run, warp)
         self._lines = tile.line(tile.size.form, self._depth, self._extent, run.flipped)
-        self._each = tile.boxes[place]
+        self._each, self._rows = tile.boxes[place], tile.rows
         self._barriers = Barriers(w, tile, array)
 
     def load(self, slot: Expr, at: At) -> None:
@@ -32,11 +34,18 @@ class BoxRing(Ring):
         w, barrier = self._w, self._barriers.counting(slot)
         with w.unrolled(self._extent // self._each) as number:
             first = number * self._each
-            element = at(0, first)
+            element = at(*self._begins(first))
             map = w.tensor_map(element.array, self._box(len(element.index)), self._lines.bytes)
             to = w.address(self._array, self.begin(slot) + self._lines.start(0, first), 4)
             index = reversed(element.index)
             w.call(f"copy_box_{len(element.index)}", to, map, barrier, *index)
+
+    def _begins(self, first: Expr) -> tuple[Expr, Expr]:
+        """The step and the row (or column) that a box begins with: rows come tap by tap."""
+        if self._place:
+            return 0, first
+        tap, row = tirx.truncdiv(first, self._rows), tirx.truncmod(first, self._rows)
+        return tap * self._depth, row
 
     def _box(self, rank: int) -> list[int]:
         """The extents of a box of an array whose axes are blocks, one, ..., lanes."""

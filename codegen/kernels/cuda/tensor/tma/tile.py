@@ -7,6 +7,7 @@ from math import gcd
 from codegen.kernels.cuda.tensor.tile import WORD, tiles
 from codegen.kernels.cuda.tensor.wgmma.tile import GRIDS, GROUP, HEIGHTS, WIDTHS, GroupTile
 from codegen.kernels.cuda.tile import Size, cheapest
+from codegen.kernels.cuda.writer import WARP
 
 BARRIER = 8
 """Bytes."""
@@ -21,8 +22,19 @@ class BoxTile(GroupTile):
     """A group of warps sums `height` rows of `width` blocks of columns."""
 
     copiers = 1
+    least_stages = 2
     most_stages = 6
     moved = 0
+
+    @property
+    def spans(self) -> tuple[int, int]:
+        further = (self.size.taps - 1) * self.size.apart * WARP
+        return self.rows * self.size.taps, self.columns + further
+
+    @property
+    def fits(self) -> bool:
+        # A tap's columns are those of the tap before, from a box on.
+        return self.blocks % max(1, self.size.apart) == 0 and super().fits
 
     @property
     def boxes(self) -> tuple[int, int]:

@@ -19,8 +19,10 @@ class GroupSums(TensorSums):
         size, group = tile.size, tirx.truncdiv(warp, GROUP)
         self._within = tirx.truncmod(warp, GROUP)
         self._down, self._side = tirx.truncdiv(group, tile.side), tirx.truncmod(group, tile.side)
-        self._rows = tile.line(size.form, size.depth, tile.rows, size.flipped[0])
-        self._columns = tile.line(size.form, size.depth, tile.columns, size.flipped[1])
+        self._lines = [
+            tile.line(size.form, size.depth, *each)
+            for each in zip(tile.spans, size.flipped, strict=True)
+        ]
         majors = "".join(str(int(not flipped)) for flipped in size.flipped)
         self._function = f"multiply_group_{size.form.name}_{tile.width * WARP}_{majors}"
 
@@ -34,12 +36,14 @@ class GroupSums(TensorSums):
         self._w.call(f"hold_sums_{count}", self._w.address(self._sums, 0, 4))
 
     def _multiply(self, slot: Expr) -> None:
-        w, tile = self._w, self._tile
+        w, tile, size = self._w, self._tile, self._tile.size
         w.call("begin_products")
-        with w.unrolled(tile.size.depth // tile.size.form.step) as step:
-            b = self._descriptor(1, slot, step, self._side * tile.width * WARP)
+        with w.unrolled(size.taps) as tap, w.unrolled(size.depth // size.form.step) as step:
+            side = self._side * tile.width + tap * size.apart
+            b = self._descriptor(1, slot, step, side * WARP)
             with w.unrolled(self.high) as i:
-                a = self._descriptor(0, slot, step, self._down * tile.height + i * HIGH)
+                down = tap * tile.rows + self._down * tile.height
+                a = self._descriptor(0, slot, step, down + i * HIGH)
                 sums = w.address(self._sums, 4 * i * self._wide, 4)
                 w.call(self._function, sums, a, b)
         w.call("commit_products")
@@ -47,7 +51,7 @@ class GroupSums(TensorSums):
 
     def _descriptor(self, place: int, slot: Expr, step: Expr, begin: Expr) -> Expr:
         """Of an operand from a row (or column) on."""
-        lines = (self._rows, self._columns)[place]
+        lines = self._lines[place]
         word = self._rings[place].begin(slot) + lines.start(step, begin)
         at = self._w.address(self._shared, word, 4)
         numbers = lines.lead, lines.stride, lines.mode
