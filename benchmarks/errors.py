@@ -22,8 +22,9 @@ from benchmarks.report import Facts, machine, table, write
 from benchmarks.work import nominal
 from codegen.kernels import build
 from codegen.kernels.cpu.winograd import conv, gradient
-from codegen.kernels.cpu.winograd.choice import candidates, growth, phases
-from codegen.kernels.cpu.winograd.phases import Phases
+from codegen.kernels.cpu.winograd.choice import candidates, phases
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.tiles import growth
 from codegen.targets import cpu
 from codegen.tuning.timing import Bench, best, pool
 from ir.command import run

@@ -209,7 +209,8 @@ class Cuda(Target):
         return tvm.target.Target({"kind": "cuda", "arch": self.arches[0], "host": {"kind": "llvm"}})
 
     def facts(self) -> dict[str, str]:
-        return {"kind": self.kind, "arch": ",".join(self.arches), "compiler": self.compiler}
+        facts = {"kind": self.kind, "arch": ",".join(self.arches), "compiler": self.compiler}
+        return facts | {"winograd": self.winograd}
 
 
 def cuda(arches: tuple[str, ...], *, winograd: str = WINOGRAD) -> Cuda:

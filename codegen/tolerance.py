@@ -9,6 +9,7 @@ from ir.eval import Feeds, Float, run_graph
 from ir.graph import Graph, Node, ancestors
 from ir.leaf import logical_name
 from ir.op import Array
+from ir.ops.precision import form_of
 from ir.type import DType
 
 EPSILON = 2.0**-23
@@ -58,5 +59,10 @@ def bound(region: Graph, result: Array, roundings: int, winograd: str = "none") 
     if not all(node.type.dtype.is_float for node in region.outputs):
         return 0.0
     sums = 8 * EPSILON * sqrt(1 + sum(flops(n) / n.type.elements for n in region.nodes))
-    more = 0.0 if winograd == "none" else max(MINIMAL.get(n.op, 0.0) for n in region.nodes)
+    more = 0.0 if winograd == "none" else max(map(_filtering, region.nodes))
     return sums + more + TURNS * roundings * UNIT / result.size
+
+
+def _filtering(node: Node) -> float:
+    """What minimal filtering may add, which is for f32 only."""
+    return MINIMAL[node.op] if node.op in MINIMAL and form_of(node) == "f32" else 0.0

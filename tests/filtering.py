@@ -1,18 +1,21 @@
 """Random convolutions and their gradients by minimal filtering, in tiles of any size."""
 
+from functools import partial
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from codegen.kernels import Built
 from codegen.kernels.axis import Adjoint, Forward, axes
-from codegen.kernels.cpu.winograd.choice import allowed, growth
 from codegen.kernels.cpu.winograd.conv import Conv, ConvDx
 from codegen.kernels.cpu.winograd.gradient import ConvDw
-from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import side
-from codegen.kernels.cpu.writer import Built
+from codegen.kernels.cuda.winograd import conv as cuda
+from codegen.kernels.cuda.winograd import gradient as cuda_gradient
 from codegen.kernels.minimal import POINTS
-from codegen.targets import Cpu
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.side import side
+from codegen.kernels.winograd.tiles import allowed, growth
+from codegen.targets import Target
 from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.op import Array
@@ -23,7 +26,11 @@ from tests.kernels import Kernel
 
 MOST = max(POINTS)
 """Products along a side."""
-RULES: dict[str, Any] = {"conv": Conv, "conv_dx": ConvDx, "conv_dw": ConvDw}
+RULES: dict[str, dict[str, Any]] = {
+    "cpu": {"conv": Conv, "conv_dx": ConvDx, "conv_dw": ConvDw},
+    "cuda": {"conv": cuda.Conv, "conv_dx": cuda.ConvDx, "conv_dw": cuda_gradient.ConvDw},
+}
+"""By kind of device and op."""
 TOLERANCE = {"conv": 2e-5, "conv_dx": 2e-5, "conv_dw": 1e-4}
 """What is promised."""
 THREADS = (1, 3, 40)
@@ -74,26 +81,28 @@ def tiles(node: Node, rng: Random) -> Phases:
             return found
 
 
-def kernel(graph: Graph, by: Phases, target: Cpu) -> Kernel:
+def kernel(graph: Graph, by: Phases, target: Target) -> Kernel:
     """The program's kernel by minimal filtering, whether it pays or not."""
-
-    def build(region: Graph, target: Cpu) -> Built:
-        node = _filtered(region)
-        built = RULES[node.op](region, target, node, by).build()
-        assert isinstance(built, Built)
-        return built
-
-    with patch("tests.kernels.build", build):
+    with patch("tests.kernels.build", partial(build, by)):
         return Kernel(graph, target)
 
 
-def _filtered(graph: Graph) -> Node:
-    return next(node for node in graph.nodes if node.op in RULES)
+def build(by: Phases, region: Graph, target: Target) -> Built:
+    """The same before it is compiled."""
+    node = filtered(region)
+    built = RULES[target.kind][node.op](region, target, node, by).build()
+    assert isinstance(built, Built)
+    return built
+
+
+def filtered(graph: Graph) -> Node:
+    """The convolution of a program, or the gradient of one."""
+    return next(node for node in graph.nodes if node.op in TOLERANCE)
 
 
 def check(one: Kernel, feeds: dict[str, Array]) -> None:
     """Some threads give the oracle's results, and the same bits."""
-    tolerance = TOLERANCE[_filtered(one.graph).op]
+    tolerance = TOLERANCE[filtered(one.graph).op]
     first, *others = (one.run(feeds, threads) for threads in THREADS)
     expected = run_graph(one.graph, feeds)
     for name, reference in (expected.outputs | expected.updates).items():

@@ -107,7 +107,18 @@ def test_a_build_needs_no_gpu(run: Run, capsys: pytest.CaptureFixture[str], name
     assert plan.binding == tuple(names.split(","))
     assert "building for" not in capsys.readouterr().err
     assert not plan.library
-    assert plan.target == {"kind": "cuda", "arch": "sm_80,sm_90a", "compiler": "fake 1.0"}
+    expected = {"kind": "cuda", "arch": "sm_80,sm_90a", "compiler": "fake 1.0", "winograd": "fast"}
+    assert plan.target == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "winograd"), [(("--exact",), "none"), (("--winograd", "mild"), "mild")]
+)
+def test_a_plan_says_how_far_it_trades_accuracy(
+    run: Run, options: tuple[str, ...], winograd: str
+) -> None:
+    plan = run("--devices", "cuda:0", "--arch", "sm_80", *options)
+    assert plan.target["winograd"] == winograd
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
@@ -285,7 +296,7 @@ def test_the_summary_says_what_it_is_for(run: Run, capsys: pytest.CaptureFixture
     run("--devices", "cuda:0,cuda:1", "--arch", "sm_80,sm_90a")
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["devices"] == "cuda:0, cuda:1"
-    assert lines["target"] == "cuda, sm_80,sm_90a, fake 1.0"
+    assert lines["target"] == "cuda, sm_80,sm_90a, fake 1.0, fast"
     assert lines["scratch"] == "64 B for each device"
     assert "on 2 H200-class GPUs (train)" in lines["predicted"]
     run("--devices", "cuda:0,cuda:0", "--arch", "sm_80")

@@ -79,11 +79,11 @@ def test_any_large_contraction_equals_the_oracle(op: str, seed: int) -> None:
 def test_any_tile_serves(op: str, seed: int) -> None:
     """Whatever its height, its width and the parts of its sums: a choice concerns speed only."""
     rng = Random(seed)
-    with patch.object(simt, "best_tile", _any_tile(rng)):
+    with patch.object(simt, "best_tile", any_tile(rng)):
         check(draw_large(op, rng), rng)
 
 
-def _any_tile(rng: Random) -> Callable[[Size], SimtTile]:
+def any_tile(rng: Random) -> Callable[[Size], SimtTile]:
     height, warps = rng.choice(shapes())
     blocks, parts = rng.randint(1, min(BLOCKS, SUMS // height)), rng.randint(1, 5)
     return lambda size: SimtTile(size, parts, warps, warps * height, blocks)
@@ -96,7 +96,7 @@ def _any_tile(rng: Random) -> Callable[[Size], SimtTile]:
 def test_strips_of_pixels_serve(op: str, seed: int) -> None:
     """Each pixel of a strip meets borders of its own, and the last strip of a row is shorter."""
     rng = Random(seed)
-    with patch.object(simt, "best_tile", _any_tile(rng)):
+    with patch.object(simt, "best_tile", any_tile(rng)):
         node = draw_row(op, rng)
         check(with_epilogue(node, node.inputs, rng), rng)
 

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codegen.kernels.cpu import linear
+from codegen.kernels.cpu.linear import ZERO
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd.choice import GROWTH, allowed, direct_work, growth, phases, work
-from codegen.kernels.cpu.winograd.phases import Phases
+from codegen.kernels.cpu.winograd.choice import direct_work, phases, work
 from codegen.kernels.cpu.writer import LANES, Writer
+from codegen.kernels.linear import combined
 from codegen.kernels.minimal import POINTS, Matrix, Minimal
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.tiles import GROWTH, allowed, growth
 from codegen.targets import cpu
 from frontend.alexnet import alexnet
 from frontend.oneweirdtrick import oneweirdtrick
@@ -95,8 +97,8 @@ def _combined(matrix: Matrix, x: Array, zeros: set[int]) -> Array:
     source, result = w.buffers[w.leaves[0]], w.buffers[region.graph.outputs[0]]
     with w.tasks(1):
         vectors = [None if i in zeros else source[0, i, VECTOR] for i in range(len(x))]
-        for i, vector in enumerate(linear.combined(w, matrix, vectors)):
-            w.store(result, linear.ZERO if vector is None else vector, 0, i, VECTOR)
+        for i, vector in enumerate(combined(w, matrix, vectors)):
+            w.store(result, ZERO if vector is None else vector, 0, i, VECTOR)
     found = aligned(np.full(len(matrix) * LANES, np.nan, np.float32))
     run_built(w.built(), region, host())(1, found, [aligned(x.ravel()), found, found])
     return found.reshape(len(matrix), LANES)

@@ -73,6 +73,14 @@ class Writer(Loops):
         """The same value in a register: computed once, and no later store can change it."""
         raise NotImplementedError
 
+    def everywhere(self, value: float) -> Expr:
+        """A vector with the same number in all lanes, as terms of sums have it."""
+        raise NotImplementedError
+
+    def once(self, value: Expr) -> Expr:
+        """A vector that is computed once, and used several times."""
+        raise NotImplementedError
+
     def put(self, array: Scratch, value: Expr, *indices: Expr) -> None:
         """array[indices] = value"""
         array.store(self, value, *indices)

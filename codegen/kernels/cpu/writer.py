@@ -65,6 +65,12 @@ class Writer(writer.Writer):
             self.store(register, value(lane), lane)
         return lambda lane: register[lane]
 
+    def everywhere(self, value: float) -> Expr:
+        return tirx.Broadcast(tirx.const(value, "float32"), LANES)
+
+    def once(self, value: Expr) -> Expr:
+        return self.let(value, f"float32x{LANES}")
+
     # ------------------------------------------------------------------------ tasks
 
     @contextmanager

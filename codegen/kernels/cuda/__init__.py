@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cuda.conv import Conv, ConvDx
-from codegen.kernels.cuda.conv_dw import ConvDw, ConvDwInBoxes
+from codegen.kernels.cuda.conv_dw import ConvDwInBoxes
+from codegen.kernels.cuda.convolution import conv, conv_dw, conv_dx
 from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cuda.form import FORMS
 from codegen.kernels.cuda.local import Local, LocalDw, LocalDx
@@ -14,9 +14,9 @@ from codegen.targets import Cuda
 from ir.graph import Graph
 
 CONTRACTIONS = {
-    "conv": Conv,
-    "conv_dx": ConvDx,
-    "conv_dw": ConvDw,
+    "conv": conv,
+    "conv_dx": conv_dx,
+    "conv_dw": conv_dw,
     "dense": Dense,
     "dense_dx": DenseDx,
     "dense_dw": DenseDw,

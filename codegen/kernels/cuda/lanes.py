@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
-from tvm import DataType
+from tvm import DataType, tirx
 
 from codegen.kernels import writer
 from codegen.kernels.memory import Home
@@ -73,6 +73,12 @@ class Lanes(writer.Writer):
         kept.set(lambda lane: value(lane))
         # A plain function, which an index may be too.
         return lambda lane: kept(lane)
+
+    def everywhere(self, value: float) -> Expr:
+        return tirx.const(value, "float32")
+
+    def once(self, value: Expr) -> Expr:
+        return self.held(lambda lane: value)(self.lane)
 
     def fixed(self, value: Expr) -> Expr:
         """An integer in a register: TVM would put what a `let` stands for in place of each use."""

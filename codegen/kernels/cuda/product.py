@@ -75,16 +75,21 @@ class Product(Generic[Place]):
 
     def build(self) -> Built | str:
         """Write it all, or say why not."""
+        tile = self.sum()
+        return replace(self.w.built(noalias=True), tile=tile)
+
+    def sum(self) -> Tile:
+        """Launch it, in tiles such as this."""
         w, size = self.w, self.sized()
         self._engine = self.engine(size)
-        tile = self._engine.best_tile(size).shaped(self._target.shape)
+        tile: Tile = self._engine.best_tile(size).shaped(self._target.shape)
         if tile.parts == 1:
             self._sum(tile, None)
         else:
             sums = w.workspace(tile.parts, size.products, size.blocks, size.rows, WARP)
             self._sum(tile, sums)
             self._add(tile, sums)
-        return replace(w.built(noalias=True), tile=tile)
+        return tile
 
     def sized(self) -> Size:
         """The size with all that follows from how operands lie in memory."""

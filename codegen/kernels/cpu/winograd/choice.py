@@ -1,26 +1,19 @@
 """Whether minimal filtering pays for a convolution, and with tiles of which size."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import product
+from collections.abc import Callable
 from math import prod
-from operator import attrgetter
 
-from codegen.kernels.axis import Adjoint, Axis, Forward, axes, groups_of
-from codegen.kernels.cpu.linear import operations
+from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.winograd.band import fills_registers
-from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import Kind, side
 from codegen.kernels.cpu.writer import LANES, blocks
-from codegen.kernels.minimal import POINTS, Matrix
+from codegen.kernels.minimal import Matrix
+from codegen.kernels.winograd import tiles
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.side import Kind
+from codegen.kernels.winograd.tiles import axes_of, instructions
 from codegen.targets import Cpu
 from ir.graph import Node
 
-GROWTH = {"none": 0, "mild": 10, "fast": 32}
-"""How much a tile may magnify rounding at most (`Minimal.growth` down times across), by the
-target's `winograd`."""
-LENIENT = 2
-"""Times that for weight gradients, which are sums of so much that they are rounded anyway."""
 MOVED = 16
 """What it costs to write and read a transformed vector, beside an instruction."""
 GAIN = 0.85
@@ -41,50 +34,13 @@ def phases(node: Node, target: Cpu) -> Phases | None:
 
 def candidates(node: Node, winograd: str) -> list[Phases]:
     """All tiles that are accurate enough; none where there is no kernel."""
-    if not _suits(node):
-        return []
-    pairs = product(*(list(map(partial(side, axis), _sizes(axis))) for axis in _axes(node)))
-    found = (Phases(*pair) for pair in pairs)
-    return [each for each in found if growth(node, each) <= allowed(node, winograd)]
-
-
-def growth(node: Node, by: Phases) -> float:
-    """How much tiles magnify rounding; of both sizes, the most."""
-    which = attrgetter("gradient" if node.op == "conv_dw" else "forward")
-    sides = (by.down, by.across)
-    return prod((max(which(kind).growth for kind in along.kinds) for along in sides), start=1.0)
-
-
-def allowed(node: Node, winograd: str) -> float:
-    """How much they may."""
-    return GROWTH[winograd] * (LENIENT if node.op == "conv_dw" else 1)
-
-
-def _sizes(axis: Axis) -> Iterator[int]:
-    """Of tiles: one result where a phase has one tap, as there is nothing to win; else more, and
-    of all sizes that give so many tiles the least."""
-    taps = -(-axis.window // axis.stride)
-    most = max(POINTS) - taps + 1
-    sizes = [1] if taps == 1 else range(2, min(most, axis.results) + 1)
-    yield from (size for size in sizes if side(axis, size).size == size)
-
-
-def _axes(node: Node) -> tuple[Axis, Axis]:
-    """Of the correlation; a weight gradient's is that of the convolution."""
-    one, other = (x.type.shape[2:] for x in node.inputs)
-    if node.op == "conv_dw":
-        return axes(Forward, node, other, one, node.type.shape[2:])
-    if node.op == "conv_dx":
-        return axes(Adjoint, node, node.type.shape[2:], other, one)
-    return axes(Forward, node, node.type.shape[2:], one, other)
+    return tiles.candidates(node, winograd) if _suits(node) else []
 
 
 def _suits(node: Node) -> bool:
-    """Whether there is a kernel: no strides in data gradients, groups of whole blocks of maps."""
+    """Whether there is a kernel: for groups of whole blocks of maps."""
     groups, weights = groups_of(node), _weights(node)
     whole = groups == 1 or weights[0] // groups % LANES == 0
-    if node.op == "conv_dx" and node.attrs["stride"] != (1, 1):
-        return False
     return whole or node.op == "conv"
 
 
@@ -103,8 +59,8 @@ def work(node: Node, by: Phases) -> float:
     maps, depth, images = _matrix(node)
     depth *= by.count
     vectors = MOVED * by.multiplied
-    pixels = depth * (vectors + _all(by, lambda kind: kind.forward.input))
-    results = maps * (vectors + _all(by, _last(node)))
+    pixels = depth * (vectors + instructions(by, lambda kind: kind.forward.input))
+    results = maps * (vectors + instructions(by, _last(node)))
     filters = maps * depth * by.products * (by.down.taps + by.across.taps + MOVED) / LANES
     return images * (by.multiplied * maps * depth + pixels + results) + filters
 
@@ -112,7 +68,7 @@ def work(node: Node, by: Phases) -> float:
 def direct_work(node: Node) -> float:
     """Vector instructions of the direct kernel, which skips what lies outside the image."""
     maps, depth, images = _matrix(node)
-    return images * prod(axis.met for axis in _axes(node)) * maps * depth
+    return images * prod(axis.met for axis in axes_of(node)) * maps * depth
 
 
 def _matrix(node: Node) -> tuple[int, int, int]:
@@ -134,13 +90,3 @@ def _last(node: Node) -> Callable[[Kind], Matrix]:
     if node.op == "conv_dw":
         return lambda kind: kind.gradient.taps_matrix
     return lambda kind: kind.forward.output
-
-
-def _all(by: Phases, matrix: Callable[[Kind], Matrix]) -> int:
-    """Instructions of a transform of all tiles, along columns, then along rows."""
-    total = 0
-    for one, other in product(by.down.kinds, by.across.kinds):
-        down, across = matrix(one), matrix(other)
-        steps = operations(down) * len(across[0]) + operations(across) * len(down)
-        total += one.count * other.count * steps
-    return total

@@ -15,13 +15,13 @@ from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Tile, pieces
 from codegen.kernels.cpu.winograd.band import At, Band, columns_of_strip, rows_of_tile
 from codegen.kernels.cpu.winograd.blocking import Blocking, Matrices
-from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
 from codegen.kernels.cpu.winograd.weights import transformed
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.memory import Scratch
 from codegen.kernels.ranges import Range
+from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu

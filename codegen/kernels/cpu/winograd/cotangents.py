@@ -8,10 +8,10 @@ from tvm import tirx
 
 from codegen.kernels.cpu.linear import ZERO, transform
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.memory import Scratch
 from codegen.kernels.ranges import Range
+from codegen.kernels.winograd.phases import Phases
 from codegen.loops import Expr
 
 

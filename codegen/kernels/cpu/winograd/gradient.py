@@ -12,11 +12,11 @@ from codegen.kernels.axis import groups_of
 from codegen.kernels.cpu.linear import transform
 from codegen.kernels.cpu.tile import VECTOR, Run, Tile, best_shape, pieces
 from codegen.kernels.cpu.winograd.cotangents import Cotangents, Patch
-from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Pixels, Strip
 from codegen.kernels.cpu.winograd.strips import Strips
 from codegen.kernels.cpu.writer import LANES, Built, Writer, blocks
 from codegen.kernels.epilogue import Epilogue
+from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cpu

@@ -10,10 +10,10 @@ from tvm import tirx
 from codegen.kernels.cpu import linear
 from codegen.kernels.cpu.linear import ZERO, transform
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd.phases import Phases
-from codegen.kernels.cpu.winograd.side import Kind
 from codegen.kernels.cpu.writer import LANES, Writer
 from codegen.kernels.memory import Scratch
+from codegen.kernels.winograd.phases import Phases
+from codegen.kernels.winograd.side import Kind
 from codegen.loops import Expr
 
 

@@ -2,9 +2,9 @@
 
 from tvm import tirx
 
-from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.winograd.pixels import Strip
 from codegen.kernels.cpu.writer import Writer
+from codegen.kernels.winograd.phases import Phases
 from codegen.loops import Expr
 
 LONGEST = 12

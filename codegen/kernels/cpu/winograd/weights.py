@@ -4,9 +4,9 @@ from tvm import tirx
 
 from codegen.kernels.cpu.linear import ZERO, transform
 from codegen.kernels.cpu.tile import VECTOR
-from codegen.kernels.cpu.winograd.phases import Phases
 from codegen.kernels.cpu.writer import LANES, Writer, blocks
 from codegen.kernels.memory import Scratch
+from codegen.kernels.winograd.phases import Phases
 from codegen.loops import Expr
 from ir.graph import Node
 

@@ -11,9 +11,8 @@ from functools import cached_property
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Axis
-from codegen.kernels.cpu.writer import Writer
 from codegen.kernels.minimal import Minimal
-from codegen.loops import Expr
+from codegen.loops import Expr, Loops
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Side:
             kinds.append(Kind(self.larger, self.tiles, self.size - 1, self.taps, 1))
         return kinds
 
-    def kind(self, w: Writer, tile: Expr) -> Iterator[Kind]:
+    def kind(self, w: Loops, tile: Expr) -> Iterator[Kind]:
         """Write for each kind what is to be done for a tile of it."""
         if len(self.kinds) == 1:
             yield self.kinds[0]
@@ -102,6 +101,13 @@ class Side:
         for kind in self.kinds:
             with w.when(tile < self.larger if kind.begin == 0 else tile >= self.larger):
                 yield kind
+
+    def with_product(self, product: Expr, tiles: range) -> Expr:
+        """How many of these tiles have a product: the larger ones all, the others not the first."""
+        larger = len(range(tiles.start, min(tiles.stop, self.larger)))
+        if isinstance(product, int):
+            return len(tiles) if product else larger
+        return len(tiles) if larger == len(tiles) else tirx.Select(product == 0, larger, len(tiles))
 
     def start(self, tile: Expr) -> Expr:
         """The first result of a tile."""
@@ -112,6 +118,10 @@ class Side:
     def has(self, tile: Expr) -> Expr:
         """How many results a tile has."""
         return self.size - self.first(tile)
+
+    def lies(self, inner: Expr, tile: Expr) -> tuple[Expr, ...]:
+        """What must hold for the result of this number in a tile to be one."""
+        return () if len(self.kinds) == 1 else (inner < self.has(tile),)
 
     def first(self, tile: Expr) -> Expr:
         """The first product that a tile has."""
@@ -128,6 +138,10 @@ class Side:
         """How many taps a phase has."""
         return (self.window + self.stride - 1 - phase) // self.stride
 
+    def holds(self, number: Expr, phase: Expr) -> tuple[Expr, ...]:
+        """What must hold for a phase to have the tap of this number."""
+        return () if len(self.counts) == 1 else (number < self.count(phase),)
+
     @property
     def counts(self) -> list[int]:
         """All that phases have."""
@@ -136,6 +150,10 @@ class Side:
     def pixel(self, step: Expr, phase: Expr) -> Expr:
         """The pixel that is number `step` of a phase, counted from the first tile's first."""
         return step * self.stride + phase - self.before
+
+    def meets(self, pixel: Expr) -> tuple[Expr, ...]:
+        """What must hold for a pixel to lie in the image."""
+        return pixel >= 0, pixel < self.sources
 
     def inside(self, first: Expr, count: Expr, phase: Expr) -> tuple[Expr, Expr]:
         """Which of `count` steps from `first` on meet pixels of the image: begin and end."""

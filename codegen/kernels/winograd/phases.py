@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from codegen.kernels.cpu.winograd.side import Side
-from codegen.kernels.cpu.writer import Writer
-from codegen.loops import Expr
+from codegen.kernels.winograd.side import Side
+from codegen.loops import Expr, Loops
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,10 @@ class Phases:
         """Of a larger tile, for each pair of source and result map; matrices to be multiplied."""
         return self.down.products * self.across.products
 
+    def panel(self, i: Expr, j: Expr) -> Expr:
+        """The number of a product by its row and column in a tile."""
+        return i * self.across.products + j
+
     @property
     def multiplied(self) -> int:
         """Products of all tiles of a map."""
@@ -39,7 +42,7 @@ class Phases:
         """Of a map."""
         return self.down.tiles * self.across.tiles
 
-    def of(self, w: Writer, depth: Expr) -> tuple[Expr, Expr, Expr]:
+    def of(self, w: Loops, depth: Expr) -> tuple[Expr, Expr, Expr]:
         """The source map at some depth, and its phase down and across."""
         inner = w.let(depth % self.count)
         return (

@@ -1,0 +1,1 @@
+"""Convolutions by minimal filtering, what all devices share: tiles, and which are accurate."""
