@@ -3,6 +3,7 @@ counts as zero.
 """
 
 from dataclasses import dataclass, replace
+from math import gcd
 
 from tvm import tirx
 
@@ -93,6 +94,10 @@ class ConvDw(TapRows[_Group]):
         """Of dy, at the images' position."""
         y, x = self.w.indices(images.position, (self.down.results, self.across.results))
         return y, x
+
+    @property
+    def together(self) -> int:
+        return gcd(super().together, self.maps)
 
     def block(self, place: _Group, block: Expr) -> Expr:
         return place.block + block

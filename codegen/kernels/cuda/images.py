@@ -1,6 +1,7 @@
 """How images take part in a contraction: as columns of its result, or as steps of its sums."""
 
 from dataclasses import dataclass
+from math import gcd
 
 from codegen.kernels.cuda.operand import Column, Element, Run
 from codegen.kernels.cuda.product import Place, Product
@@ -8,6 +9,9 @@ from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
+
+TOGETHER = 4
+"""Lanes that a thread finishes at once, at most: 16 bytes of sums."""
 
 
 class ImageColumns(Product[Place]):
@@ -19,6 +23,10 @@ class ImageColumns(Product[Place]):
     def column_run(self, boxes: int | None = None) -> Run:
         """How images lie in memory."""
         return Run(flipped=False, width=self.form.width(), boxes=boxes)
+
+    @property
+    def together(self) -> int:
+        return gcd(TOGETHER, self.node.type.shape[0])
 
     def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
         images = self.node.type.shape[0]
@@ -85,6 +93,10 @@ class ImageSums(Product[Place]):
         """What must hold for an output to be one of the product's."""
         outputs = self.node.type.shape[0]
         return (output < outputs,) if outputs % WARP else ()
+
+    @property
+    def together(self) -> int:
+        return gcd(TOGETHER, self.node.type.shape[0])
 
     def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
         return self.owned(place, self.block(place, block) * WARP + self.w.lane)

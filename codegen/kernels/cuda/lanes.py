@@ -58,6 +58,16 @@ class Lanes(writer.Writer):
         """The number of a lane among this thread's."""
         return 0 if self.lanes == 1 else lane - self.lane
 
+    @contextmanager
+    def spread(self, lanes: int) -> Iterator[Expr]:
+        """Have threads of a warp, which have a lane each, share `lanes` rows instead: each has so
+        many lanes of one of them. Yields which."""
+        assert self.lanes == 1
+        thread, threads = self.lane, self.width // lanes
+        self.lanes, self.lane = lanes, tirx.truncmod(thread, threads) * lanes
+        yield tirx.truncdiv(thread, threads)
+        self.lanes, self.lane = 1, thread
+
     # ------------------------------------------------------------------------ registers
 
     def local(self, *shape: int, dtype: str = "float32") -> Any:

@@ -18,7 +18,7 @@ from codegen.kernels.cuda.tile import Size, Tile
 from codegen.kernels.cuda.writer import WARP, Built, Writer
 from codegen.kernels.epilogue import Epilogue
 from codegen.kernels.math import f32
-from codegen.kernels.memory import Scratch
+from codegen.kernels.memory import Home, Scratch
 from codegen.kernels.writer import Lane
 from codegen.loops import Expr
 from codegen.targets import Cuda
@@ -68,8 +68,13 @@ class Product(Generic[Place]):
         raise NotImplementedError
 
     def lanes(self, place: Place, block: Expr) -> tuple[Expr, ...]:
-        """What must hold for this lane of a block of columns to have a result."""
+        """What must hold for this thread's lanes of a block of columns to have results."""
         raise NotImplementedError
+
+    @property
+    def together(self) -> int:
+        """Of how many neighbouring lanes all have results, or none."""
+        return 1
 
     # ------------------------------------------------------------------------ launches
 
@@ -116,27 +121,28 @@ class Product(Generic[Place]):
             place = self.place(product, corner.block, corner.last)
             sums = self._engine.Sums(w, tile, self.runs(), warp)
             sums.add(self._part(place, corner, part))
-            with sums.each() as (row, block, value):
+            with sums.each(self.together) as (row, block, value):
                 row, block = corner.row + row, corner.block + block
                 with when(w, (*corner.holds_row(row), *corner.holds_block(block))):
                     if parts:
-                        parts.store(w, value(w.lane), part, product, block, row, w.lane)
+                        w.put_row(Home(w, parts), (part, product, block, row), value)
                     else:
                         self._finish(place, row, block, value)
 
     def _add(self, tile: Tile, parts: Scratch) -> None:
         """Sums of all parts."""
         w, size = self.w, tile.size
-        with w.tasks(size.products * size.blocks * size.rows) as task:
+        with w.tasks(size.products * size.blocks * size.rows, lanes=self.together) as task:
             product, block, row = w.indices(task, (size.products, size.blocks, size.rows))
             total = w.register()
             total.set(f32(0))
             with w.serial(tile.parts) as part:
-                total.set(total(w.lane) + parts[part, product, block, row, w.lane])
+                added = w.row(Home(w, parts), (part, product, block, row))
+                total.set(lambda lane: total(lane) + added(lane))
             self._finish(self.place(product, block, block), row, block, total)
 
     def _finish(self, place: Place, row: Expr, block: Expr, total: Lane) -> None:
-        """Padding lanes are left as they are: those of states are zero."""
+        """Lanes without results are left as they are: those of states are zero."""
         with when(self.w, self.lanes(place, block)):
             self._epilogue.write(self.result(place, row, block), total)
 

@@ -70,8 +70,9 @@ class Sums:
                 w.store(self._array, self._array[place] + row[i] * column[j], place)
 
     @contextmanager
-    def each(self) -> Iterator[tuple[Expr, Expr, Lane]]:
-        """For each of the thread's sums: its row and block of columns within the tile, the sum."""
+    def each(self, together: int) -> Iterator[tuple[Expr, Expr, Lane]]:
+        """For each of the thread's sums, which are all of one lane: its row and block of columns
+        within the tile, the sum."""
         with self._each() as (i, j):
             place = i * self._blocks + j
             yield self._warp * self._height + i, j, lambda lane: self._array[place]

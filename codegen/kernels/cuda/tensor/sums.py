@@ -86,20 +86,34 @@ class TensorSums:
         raise NotImplementedError
 
     @contextmanager
-    def each(self) -> Iterator[tuple[Expr, Expr, Lane]]:
+    def each(self, together: int) -> Iterator[tuple[Expr, Expr, Lane]]:
         """For each row and block of columns of the tile: these, and each lane's own sum.
 
-        Sums go through shared memory, so that lanes are columns again.
+        Sums go through shared memory, so that lanes are columns again: as many of a thread as have
+        results `together`.
         """
         w, tile = self._w, self._tile
         with w.unrolled(self.high) as i:
             self._put(i)
             w.call("wait_warp")
             first, side = self._begin(i)
-            with w.serial(ROWS) as row, w.serial(tile.width) as block:
-                sum_ = self._shared[self._slab + row * tile.slab + block * WARP + w.lane]
-                yield first + row, side + block, w.held(lambda lane: sum_)
+            with (
+                w.spread(together) as own,
+                w.serial(ROWS // together) as turn,
+                w.serial(tile.width) as block,
+            ):
+                row = turn * together + own
+                begin = self._slab + row * tile.slab + block * WARP + w.lane
+                yield first + row, side + block, self._taken(begin)
             w.call("wait_warp")
+
+    def _taken(self, begin: Expr) -> Lane:
+        """The sums of a thread's lanes, from a word of shared memory on."""
+        w = self._w
+        held = w.local(w.lanes)
+        with w.vector(w.lanes) as i:
+            w.store(held, self._shared[begin + i], i)
+        return lambda lane: held[w.own(lane)]
 
     def _put(self, i: Expr) -> None:
         """Store the warp's fragments of 16 rows."""

@@ -40,8 +40,8 @@ class Sums(GroupSums):
         w.barrier()
 
     @contextmanager
-    def each(self) -> Iterator[tuple[Expr, Expr, Lane]]:
-        with self._w.when(self._multiplies), super().each() as found:
+    def each(self, together: int) -> Iterator[tuple[Expr, Expr, Lane]]:
+        with self._w.when(self._multiplies), super().each(together) as found:
             yield found
 
     # ------------------------------------------------------------------------ two roles
