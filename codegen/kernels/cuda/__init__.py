@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from codegen.kernels.cuda.conv_dw import ConvDwInBoxes
-from codegen.kernels.cuda.convolution import conv, conv_dw, conv_dx
+from codegen.kernels.cuda import convolution
 from codegen.kernels.cuda.dense import Dense, DenseDw, DenseDx
 from codegen.kernels.cuda.form import FORMS
 from codegen.kernels.cuda.local import Local, LocalDw, LocalDx
@@ -14,9 +13,9 @@ from codegen.targets import Cuda
 from ir.graph import Graph
 
 CONTRACTIONS = {
-    "conv": conv,
-    "conv_dx": conv_dx,
-    "conv_dw": conv_dw,
+    "conv": convolution.conv,
+    "conv_dx": convolution.conv_dx,
+    "conv_dw": convolution.conv_dw,
     "dense": Dense,
     "dense_dx": DenseDx,
     "dense_dw": DenseDw,
@@ -27,7 +26,6 @@ CONTRACTIONS = {
 """By the op that the region begins with."""
 
 FAMILIES: dict[str, Callable[[Graph, Cuda], Built | str]] = {
-    "conv_dw in boxes": family("conv_dw", ConvDwInBoxes, tuple(FORMS)),
     **{op: family(op, kernel, tuple(FORMS)) for op, kernel in CONTRACTIONS.items()},
     "stages": staged,
 }

@@ -15,7 +15,7 @@ from codegen.kernels.cuda.product import Place
 from codegen.kernels.cuda.tensor import tma
 from codegen.kernels.cuda.tensor.wgmma.lines import EIGHT
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.writer import WARP, Built
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
@@ -112,12 +112,10 @@ class ConvDw(TapRows[_Group]):
 class ConvDwInBoxes(ConvDw):
     """The same with rows [kh, kw, channels]: those of a tap lie in boxes."""
 
-    def build(self) -> Built | str:
-        if self.channels % EIGHT:
-            return f"{self.channels} channels do not fill patterns of {EIGHT} lines"
-        if self.engine(self.sized()) is not tma:
-            return "operands are not copied as boxes"
-        return super().build()
+    @property
+    def is_possible(self) -> bool:
+        """Whether boxes are copied, and begin where patterns of lines do."""
+        return self.channels % EIGHT == 0 and self.engine(self.sized()) is tma
 
     def runs(self) -> tuple[Run, Run]:
         rows, columns = ImageSums.runs(self)

@@ -1,7 +1,8 @@
-"""Which kernel does a convolution: minimal filtering where that pays, else a direct one."""
+"""Which kernel does a convolution: minimal filtering where that pays, else a direct one, of boxes
+where they can be copied."""
 
 from codegen.kernels.cuda.conv import Conv, ConvDx
-from codegen.kernels.cuda.conv_dw import ConvDw
+from codegen.kernels.cuda.conv_dw import ConvDw, ConvDwInBoxes
 from codegen.kernels.cuda.winograd import conv as minimal
 from codegen.kernels.cuda.winograd import gradient
 from codegen.kernels.cuda.winograd.choice import phases
@@ -25,6 +26,8 @@ def conv_dx(region: Graph, target: Cuda, node: Node) -> ConvDx | minimal.ConvDx:
 
 def conv_dw(region: Graph, target: Cuda, node: Node) -> ConvDw | gradient.ConvDw:
     """Its weight gradient."""
-    direct = ConvDw(region, target, node)
+    in_boxes, direct = ConvDwInBoxes(region, target, node), ConvDw(region, target, node)
+    if in_boxes.is_possible:
+        return in_boxes
     by = phases(direct, target)
     return gradient.ConvDw(region, target, node, by) if by else direct

@@ -78,8 +78,8 @@ class Product(Generic[Place]):
 
     # ------------------------------------------------------------------------ launches
 
-    def build(self) -> Built | str:
-        """Write it all, or say why not."""
+    def build(self) -> Built:
+        """Write it all."""
         tile = self.sum()
         return replace(self.w.built(noalias=True), tile=tile)
 

@@ -21,7 +21,7 @@ LANES = 128
 MEMORY = 32
 """Bytes of memory or second-level cache in a clock."""
 FINISHED = 32
-"""What a sum costs beyond its multiply-adds, in multiply-adds: it is stored."""
+"""What a thread's sum costs beyond its multiply-adds, in multiply-adds: it is stored."""
 LAUNCHED = 3000
 """Clocks of another launch, to add up parts."""
 
@@ -63,6 +63,8 @@ class Tile:
 
     copiers: ClassVar[int] = 0
     """Warps that copy for those that sum."""
+    finished: ClassVar[int] = FINISHED
+    """What a sum costs beyond its multiply-adds, in multiply-adds."""
     size: Size
     parts: int
     warps: int
@@ -144,7 +146,7 @@ class Tile:
         busy, alone = self.chunk
         # Some blocks at a time, which wait in turn.
         chunk = max(blocks * busy, blocks / min(blocks, self.resident) * alone)
-        finish = FINISHED * blocks * self.rows * self.columns / LANES
+        finish = self.finished * blocks * self.rows * self.columns / LANES
         return -(-self.size.chunks // self.parts) * chunk + finish + self._addition
 
     @property

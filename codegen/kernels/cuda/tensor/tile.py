@@ -25,6 +25,8 @@ MOST = 220
 """Registers of a thread by this account; compilers need some of the 255 for themselves."""
 MOVED = 24
 """Instructions for a move into shared memory by a thread: most find the address."""
+FINISHED = 12
+"""What a sum costs beyond its multiply-adds: four are stored at once."""
 WAITED = 100
 """Clocks between the multiply-adds of a chunk and those of the next one."""
 
@@ -44,6 +46,7 @@ class Lines(Protocol):
 class TensorTile(Tile):
     """A warp, or a group of warps, sums `height` rows of `width` blocks of columns."""
 
+    finished = FINISHED
     rate: ClassVar[dict[str, float]]
     """Multiply-adds of a processor in a clock, by form."""
     least_stages: ClassVar[int]
