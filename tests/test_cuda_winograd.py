@@ -24,6 +24,7 @@ from codegen.kernels.winograd.phases import Phases
 from codegen.kernels.winograd.tiles import GROWTH, allowed, candidates, growth
 from codegen.targets import Cuda
 from codegen.tolerance import bound
+from ir.cost import flops
 from ir.eval import run_graph
 from ir.graph import Graph, Node
 from ir.ops import apply
@@ -219,7 +220,8 @@ def test_what_takes_too_much_memory_is_done_directly() -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_a_target_says_whether_it_may_be_used(op: str) -> None:
     """Launches of two operands, of products, and back; else of sums, and perhaps of their parts."""
-    region = region_of(convolution(op, 128, 192, 192))
+    node = convolution(op, 128, 192, 192)
+    region = region_of(node)
     fast, none = (
         build(region, dataclasses.replace(EMULATED, winograd=each)) for each in ("fast", "none")
     )
@@ -227,6 +229,10 @@ def test_a_target_says_whether_it_may_be_used(op: str) -> None:
     assert isinstance(none, Built)
     assert len(fast.launches) >= 4
     assert len(none.launches) <= 2
+    # Fewer multiply-adds are predicted, by no more than tiles of any size save.
+    assert none.flops is None
+    assert fast.flops
+    assert flops(node) / 8 < fast.flops < flops(node)
 
 
 # ---------------------------------------------------------------------------- machine code

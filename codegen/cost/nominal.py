@@ -13,11 +13,13 @@ TENSOR = ("tf32", "bf16")
 """The forms of operands that tensor cores multiply."""
 
 
-def nominal_work(region: Graph) -> Work:
-    """All FLOPs as multiply-adds, of threads or of tensor cores."""
+def nominal_work(region: Graph, contraction: int | None = None) -> Work:
+    """All FLOPs as multiply-adds, of threads or of tensor cores; those of its contraction may be
+    known to be fewer."""
     done = dict.fromkeys(("multiply_adds", *TENSOR), 0.0)
     for node in region.nodes:
-        done[_kind(node)] += flops(node) / VECTOR_FLOPS
+        known = contraction if row_of(node).fusion is Fusion.ANCHOR else None
+        done[_kind(node)] += (flops(node) if known is None else known) / VECTOR_FLOPS
     others = dict.fromkeys(("simple", "dear", "loads", "stores", "scalars"), 0)
     return Work(**others, **{kind: int(count) for kind, count in done.items()})
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tvm import tirx
 
 from codegen.cache import Compiled, Variant
+from codegen.cost.nominal import nominal_work
 from codegen.cuda import toolchain
 from codegen.cuda.source import Function, functions, roomy, shortened
 from codegen.cuda.toolchain import Binary
@@ -50,12 +51,13 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     """Compile one region. Raises Error, which shows the region, where that cannot be done."""
     files: dict[str, bytes] = {}
     variants: dict[str, Variant] = {}
-    tuned = True
+    tuned, fewer = True, None
     try:
         for arch in target.arches:
             own = target.only(arch).tuned(region)
             built = build(region, own)
             assert isinstance(built, Built)
+            fewer = built.flops
             made = generated(built, region, own)
             text, binary = _in_registers(made.text, arch)
             files |= {f".{arch}.cubin": binary.cubin, f".{arch}.cu": text.encode()}
@@ -64,7 +66,8 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
             tuned = tuned and own.shape in (None, built.tile and built.tile.shape)
     except Error as error:
         raise Error(f"{error}; in this region:\n{print_graph(region)}") from error
-    return Compiled(files, variants=variants, tuned=tuned)
+    work = nominal_work(region, fewer) if fewer else None
+    return Compiled(files, variants=variants, work=work, tuned=tuned)
 
 
 def _in_registers(text: str, arch: str) -> tuple[str, Binary]:

@@ -43,13 +43,15 @@ class Launch:
 @dataclass(frozen=True)
 class Built:
     """A kernel before it is compiled. `scratch` bytes are shared by all of its launches; parameter
-    `map_K` is number K of `maps`. A contraction is shared out by `tile`."""
+    `map_K` is number K of `maps`. A contraction is shared out by `tile`; where it does fewer FLOPs
+    than its op's formula says, there are `flops`."""
 
     function: Any
     scratch: int
     launches: tuple[Launch, ...]
     maps: tuple[TensorMap, ...] = ()
     tile: "Tile | None" = None
+    flops: int | None = None
 
 
 class Writer(Lanes):

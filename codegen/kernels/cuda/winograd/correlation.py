@@ -5,12 +5,14 @@ transformed, the products of all tiles are added up over the source maps, one ma
 in a tile, and the sums are transformed back.
 """
 
+from dataclasses import replace
+
 from tvm import tirx
 
 from codegen.kernels.cuda.operand import Chunk, Element, Run, when
 from codegen.kernels.cuda.product import Product
 from codegen.kernels.cuda.tile import Size
-from codegen.kernels.cuda.winograd.maps import maps_of, source_of, weights_of
+from codegen.kernels.cuda.winograd.maps import flops, maps_of, source_of, weights_of
 from codegen.kernels.cuda.winograd.pixels import transform_pixels
 from codegen.kernels.cuda.winograd.results import transform_back
 from codegen.kernels.cuda.winograd.turn import Panel, Turn, turns_of
@@ -59,7 +61,7 @@ class Correlation(Product[Panel]):
             transform_pixels(w, source_of(self.node), self._turn, self._pixels)
             self.sum()
             transform_back(w, self.node, self._products, self._turn, self._epilogue)
-        return w.built(noalias=True)
+        return replace(w.built(noalias=True), flops=flops(self.node, self.phases))
 
     # ------------------------------------------------------------------------ the product
 

@@ -4,13 +4,15 @@ In turns, tiles of pixels and of dy are transformed, and their products are adde
 images, one matrix for each place in a tile. The sums of all turns are transformed back.
 """
 
+from dataclasses import replace
+
 from tvm import tirx
 
 from codegen.kernels.cuda.operand import Chunk, Element, Run, when
 from codegen.kernels.cuda.product import Product
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.winograd.cotangents import transform_cotangents
-from codegen.kernels.cuda.winograd.maps import maps_of
+from codegen.kernels.cuda.winograd.maps import flops, maps_of
 from codegen.kernels.cuda.winograd.pixels import transform_pixels
 from codegen.kernels.cuda.winograd.turn import Panel, Turn, turns_of
 from codegen.kernels.cuda.winograd.weights import transform_weights_back
@@ -50,7 +52,7 @@ class ConvDw(Product[Panel]):
             transform_cotangents(w, dy, self._turn, self._cotangents)
             self.sum()
         transform_weights_back(w, self.node, self._sums, self.phases, self._epilogue)
-        return w.built(noalias=True)
+        return replace(w.built(noalias=True), flops=flops(self.node, self.phases))
 
     # ------------------------------------------------------------------------ the product
 

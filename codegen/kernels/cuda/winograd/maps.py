@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from codegen.kernels.axis import groups_of
+from codegen.kernels.cuda.writer import WARP
 from codegen.kernels.winograd.phases import Phases
 from ir.graph import Node
 
@@ -37,3 +38,9 @@ def source_of(node: Node) -> Node:
 def weights_of(node: Node) -> Node:
     """What a convolution or its data gradient correlates them with; or what is to be found."""
     return node if node.op == "conv_dw" else node.inputs[node.op == "conv"]
+
+
+def flops(node: Node, phases: Phases) -> int:
+    """Of a convolution in such tiles, the transforms aside."""
+    maps, images = maps_of(node, phases), -(-source_of(node).type.shape[0] // WARP) * WARP
+    return 2 * images * maps.groups * maps.results * maps.sources * phases.multiplied
