@@ -1,9 +1,7 @@
 """Machine code of what four warps multiply together, and of whole contractions."""
 
 import re
-from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +13,7 @@ from codegen.kernels import build
 from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda
 from ir.command import Error
-from tests.counts import cases
+from tests.counts import cases, sampled
 from tests.graphs import SEEDS
 from tests.kernels import as_region
 from tests.test_contractions import large, with_epilogue
@@ -36,16 +34,6 @@ def compiled(source: str, arch: str) -> Binary:
 
 def report(source: str) -> str:
     return compiler().translate(source, "sm_90a")[1]
-
-
-def sampled(every: Sequence[Any], *sample: Any) -> list[Any]:
-    """All of them, most under `--full` only."""
-    return [each if each in sample else _full(each) for each in every]
-
-
-def _full(values: Any) -> Any:
-    given = values if isinstance(values, tuple) else (values,)
-    return pytest.param(*given, marks=pytest.mark.full)
 
 
 # ---------------------------------------------------------------------------- four warps

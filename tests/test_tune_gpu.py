@@ -252,6 +252,7 @@ def test_a_damaged_tile_is_refused(tmp_path: Path, tile: str) -> None:
         records.read(tmp_path / "sm_90a.json")
 
 
+@pytest.mark.full
 def test_kernels_that_are_refused_are_left_out(tmp_path: Path) -> None:
     try:
         compiler = toolchain.find()
