@@ -4,7 +4,7 @@ For each product a matrix of transformed pixels is multiplied with one of transf
 over tiles and images. Tiles are worked on some strips at a time, for both to stay in a cache.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm import tirx
 
@@ -93,16 +93,21 @@ class ConvDw:
 
     def _transform_pixels(self, some: _Some) -> None:
         w, depth = self.w, self.depth * self.groups
-        with w.tasks(some.count * depth) as task:
+        whole = w.let(some.count * depth)
+        parts = w.cuts(whole, 1, self.strips.tiles)  # neighbours transform the same columns
+        with w.tasks(whole * parts) as task:
             pixels = Pixels(w, self.phases, w.buffers[self.x], self.strips.tiles)
-            number, d = w.let(task // depth), w.let(task % depth)
+            part, rest = w.let(task % parts), w.opaque(task // parts)
+            number, d = w.let(rest // depth), w.let(rest % depth)
             channel, *phase = self.phases.of(w, d)
+            strip = self.strips.at(w, some.begin + number)
+            begin, end = w.part(strip.tiles, part, parts)
 
             def at(product: Expr, tile: Expr) -> tuple[Expr, ...]:
-                return product, d, number, tile
+                return product, d, number, begin + tile
 
-            strip = self.strips.at(w, some.begin + number)
-            pixels.transform(strip, channel, (phase[0], phase[1]), self.pixels, at)
+            own = replace(strip, first=w.let(strip.first + begin), tiles=w.let(end - begin))
+            pixels.transform(own, channel, (phase[0], phase[1]), self.pixels, at)
 
     def _transform_dy(self, some: _Some) -> None:
         w = self.w

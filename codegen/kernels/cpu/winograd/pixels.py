@@ -24,7 +24,7 @@ class Strip:
     block: Expr
     row: Expr
     first: Expr
-    tiles: int
+    tiles: Expr
 
 
 At = Callable[[Expr, Expr], tuple[Expr, ...]]
@@ -37,8 +37,7 @@ class Pixels:
     def __init__(self, w: Writer, phases: Phases, source: Any, tiles: int) -> None:
         """Reserve what strips of so many tiles take; call it inside `tasks`."""
         self._w, self._phases, self._source = w, phases, source
-        self._steps = tiles * phases.across.size + phases.across.taps - 1
-        self._half = w.scratch(phases.down.products, self._steps, LANES)
+        self._half = w.scratch(phases.down.products, self._steps(tiles), LANES)
 
     def transform(
         self,
@@ -59,6 +58,10 @@ class Pixels:
                 x = w.let(across.start(strip.first + tile) - begin)
                 vectors = [self._half[i, x + j, VECTOR] for j in range(len(matrix))]
                 transform(w, matrix, vectors, result, self._row(at, i, tile), kind.first)
+
+    def _steps(self, tiles: Expr) -> Expr:
+        """Columns of so many tiles."""
+        return tiles * self._phases.across.size + self._phases.across.taps - 1
 
     def _row(self, at: At, i: Expr, tile: Expr) -> linear.At:
         first = i * self._phases.across.products
@@ -82,12 +85,12 @@ class Pixels:
     def _columns(self, strip: Strip, channel: Expr, phase: tuple[Expr, Expr]) -> None:
         """Transform along the columns; what lies outside the image is zero."""
         w, down, across, half = self._w, self._phases.down, self._phases.across, self._half
-        begin = w.let(across.start(strip.first))
-        left, right = map(w.let, across.inside(begin, self._steps, phase[1]))
+        begin, steps = w.let(across.start(strip.first)), w.let(self._steps(strip.tiles))
+        left, right = map(w.let, across.inside(begin, steps, phase[1]))
         with w.serial(down.products) as i:
             with w.serial(left) as x:
                 w.put(half, ZERO, i, x, VECTOR)
-            with w.serial(self._steps - right, right) as x:
+            with w.serial(steps - right, right) as x:
                 w.put(half, ZERO, i, x, VECTOR)
         for kind in down.kind(w, strip.row):
             matrix = kind.forward.input
