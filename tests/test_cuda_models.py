@@ -15,9 +15,11 @@ from codegen.cuda.emulator import Order
 from codegen.cuda.source import functions
 from codegen.folder import publish
 from codegen.targets import cuda
+from frontend.alexnet import alexnet
 from ir import plan as plans
-from ir.plan import Cubins, Kernel, Plan
+from ir.plan import Cubins, Kernel, Plan, TensorMap
 from ir.text import read as read_graph
+from passes.context import Precision
 from tests.emulated import built_for_gpus, why_not
 from tests.models import SMALL
 
@@ -50,6 +52,28 @@ def test_kernels_of_every_model(
     assembled = assemble(SMALL[model](), Options(binding, cuda(ARCHES), cache=cache))
     publish(assembled.plan, tmp_path / "plan.json", assembled.files)
     check(assembled.plan, tmp_path / "plan.json", "forward")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_kernels_of_every_precision(
+    tmp_path: Path, cache: Cache, precision: Precision, arch: str
+) -> None:
+    """On tensor cores; full blocks of images, and maps enough for boxes of them."""
+    network = alexnet(32, width=0.34, image=64, classes=10)
+    options = Options(TWO, cuda((arch,)), cache=cache, precision=precision)
+    assembled = assemble(network, options)
+    publish(assembled.plan, tmp_path / "plan.json", assembled.files)
+    check(assembled.plan, tmp_path / "plan.json", "backward")
+    assert any(map(has_maps, assembled.plan.kernels.values())) == (arch == "sm_90a")
+
+
+def has_maps(kernel: Kernel) -> bool:
+    """Whether a launch copies boxes of its arguments."""
+    assert isinstance(kernel.code, Cubins)
+    launches = (each for cubin in kernel.code.binaries.values() for each in cubin.launches)
+    return any(isinstance(given, TensorMap) for each in launches for given in each.arguments)
 
 
 def check(plan: Plan, path: Path, order: Order) -> None:
