@@ -268,7 +268,7 @@ def test_what_is_wrong_is_refused_before_any_work(
 
 @pytest.mark.parametrize(
     "module",
-    [devices, *(pytest.param(m, marks=pytest.mark.full) for m in ALL[1:])],
+    [pytest.param(each, marks=pytest.mark.full) for each in ALL],
 )
 def test_a_tiny_experiment_runs(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType

@@ -91,6 +91,7 @@ def test_an_unknown_name_is_refused_with_those_like_it(name: str) -> None:
     assert expected in str(caught.value).partition("expected one such as")[2]
 
 
+@pytest.mark.full
 def test_a_compiled_plan_puts_out_what_a_kernel_made_on_its_way() -> None:
     done = finished("codegen.validate", "plan.json", "--program", "evaluate", cwd=kept())
     assert "error" in done.out

@@ -32,6 +32,7 @@ def test_cases_have_every_op() -> None:
     assert found == {op for op, row in TABLE.items() if not row.is_leaf} - {"transfer"}
 
 
+@pytest.mark.full
 def test_the_kernels_of_a_plan_run_one_by_one() -> None:
     path = built(devices=ONE) / "plan.json"
     with open_executor(single(read(path)), folder(path)) as executor:
