@@ -40,10 +40,15 @@ class TapRows(ImageSums[Place]):
         """What rows meet of x, given a pixel of dy and the first channel."""
 
         def row(step: Expr, row: Expr) -> Element:
-            channel, r, s = self.w.indices(row, self.taps)
+            channel, r, s = self.parts(row)
             return self.met(images, step, pixel, first + channel, (r, s))
 
         return row
+
+    def parts(self, row: Expr) -> tuple[Expr, Expr, Expr]:
+        """A row's channel and tap."""
+        channel, r, s = self.w.indices(row, self.taps)
+        return channel, r, s
 
     def met(self, images: Images, step: Expr, pixel: Pair, channel: Expr, tap: Pair) -> Element:
         """What a pixel of dy meets of x through a tap."""
@@ -106,7 +111,7 @@ class ConvDw(TapRows[_Group]):
         return () if self.maps % WARP == 0 else (place.begin <= output, output < place.end)
 
     def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
-        return place.block + block, *self.w.indices(row, self.taps)
+        return place.block + block, *self.parts(row)
 
 
 class ConvDwInBoxes(ConvDw):
@@ -122,21 +127,7 @@ class ConvDwInBoxes(ConvDw):
         boxes = None if rows.boxes is None else self.channels
         return replace(rows, boxes=boxes), columns
 
-    def chunk(self, place: _Group, number: Expr) -> Chunk:
-        images = self.images(number)
-        pixel, first = self.pixel(images), place.index * self.channels
-
-        def row(step: Expr, row: Expr) -> Element:
-            r, s, channel = self._row(row)
-            return self.met(images, step, pixel, first + channel, (r, s))
-
-        return Chunk(row, self.columns(place, images, *pixel))
-
-    def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
-        r, s, channel = self._row(row)
-        return place.block + block, channel, r, s
-
-    def _row(self, row: Expr) -> tuple[Expr, Expr, Expr]:
+    def parts(self, row: Expr) -> tuple[Expr, Expr, Expr]:
         channels, height, width = self.taps
         r, s, channel = self.w.indices(row, (height, width, channels))
-        return r, s, channel
+        return channel, r, s

@@ -26,8 +26,9 @@ def conv_dx(region: Graph, target: Cuda, node: Node) -> ConvDx | minimal.ConvDx:
 
 def conv_dw(region: Graph, target: Cuda, node: Node) -> ConvDw | gradient.ConvDw:
     """Its weight gradient."""
-    in_boxes, direct = ConvDwInBoxes(region, target, node), ConvDw(region, target, node)
+    in_boxes = ConvDwInBoxes(region, target, node)
     if in_boxes.is_possible:
         return in_boxes
+    direct = ConvDw(region, target, node)
     by = phases(direct, target)
     return gradient.ConvDw(region, target, node, by) if by else direct

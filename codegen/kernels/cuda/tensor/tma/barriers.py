@@ -2,23 +2,14 @@
 other: three for every slot of a ring.
 """
 
-from enum import IntEnum
 from typing import Any
 
 from tvm import tirx
 
 from codegen.kernels.cuda.tensor.tile import WORD
-from codegen.kernels.cuda.tensor.tma.tile import BARRIER, BoxTile
+from codegen.kernels.cuda.tensor.tma.tile import BARRIER, BoxTile, Event
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.loops import Expr
-
-
-class Event(IntEnum):
-    """What a slot's chunk comes to, each by a barrier of its own."""
-
-    ARRIVED = 0
-    ROUNDED = 1
-    LEFT = 2
 
 
 class Barriers:

@@ -25,7 +25,6 @@ class BoxRing(Ring):
         self, w: Writer, tile: BoxTile, array: Any, place: int, run: Run, warp: Expr
     ) -> None:
         super().__init__(w, tile, array, place, run, warp)
-        self._lines = tile.line(tile.size.form, self._depth, self._extent, run.flipped)
         self._each, self._rows = tile.boxes[place], tile.rows
         self._barriers = Barriers(w, tile, array)
 

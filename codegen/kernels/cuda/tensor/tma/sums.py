@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from tvm import tirx
 
 from codegen.kernels.cuda.operand import Part, Run
-from codegen.kernels.cuda.tensor.tma.barriers import Barriers, Event
+from codegen.kernels.cuda.tensor.tma.barriers import Barriers
 from codegen.kernels.cuda.tensor.tma.ring import BoxRing
-from codegen.kernels.cuda.tensor.tma.tile import BoxTile
+from codegen.kernels.cuda.tensor.tma.tile import BoxTile, Event
 from codegen.kernels.cuda.tensor.wgmma.sums import GroupSums
 from codegen.kernels.cuda.writer import WARP, Writer
 from codegen.kernels.writer import Lane

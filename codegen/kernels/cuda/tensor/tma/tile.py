@@ -1,6 +1,7 @@
 """How groups of four warps share a tile that one more warp has copied."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from math import gcd
 
 from codegen.kernels.cuda.tensor.tile import WORD
@@ -10,10 +11,16 @@ from codegen.kernels.cuda.writer import WARP
 
 BARRIER = 8
 """Bytes."""
-BARRIERS = 3
-"""Of a slot."""
 BOX = 256
 """Rows (or columns) of a box, at most."""
+
+
+class Event(IntEnum):
+    """What a slot's chunk comes to, each by a barrier of its own."""
+
+    ARRIVED = 0
+    ROUNDED = 1
+    LEFT = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class BoxTile(GroupTile):
 
     @property
     def shared(self) -> int:
-        return super().shared + BARRIERS * BARRIER * self.stages
+        return super().shared + len(Event) * BARRIER * self.stages
 
 
 def _evenly(extent: int) -> int:
