@@ -15,6 +15,8 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --fork-strate
 
 .SILENT:
 .DELETE_ON_ERROR:
+# Tests start hundreds of processes. Where Python keeps no bytecode, each compiles TVM's modules.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup cuda train test test-all test-torch test-gpu gpu-bundle lint types format lock clean
 
 help:        ## this list
