@@ -12,8 +12,7 @@ import numpy as np
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 os.environ.setdefault("TVM_NUM_THREADS", "4")
 
-import tvm
-
+from codegen.cpu import machine_code
 from codegen.cuda import cubins, emulator
 from codegen.cuda.emulated import given
 from codegen.kernels import build
@@ -57,7 +56,8 @@ def run_built(built: Any, region: Region, target: Target) -> Code:
     """A kernel that can be run on the host: a CPU's own, or a GPU's by its source."""
     if isinstance(target, Cuda):
         return _emulated(built, region, target)
-    module = tvm.compile(tvm.IRModule({"kernel": built.function}), target=target.tvm())
+    assert isinstance(target, Cpu)
+    module = machine_code(built.function, target)
     allocation = "load ptr, ptr @__TVMBackendAllocWorkspace"
     assert allocation not in module.mod.inspect_source("ll"), "memory of its own"
 
@@ -99,8 +99,9 @@ class Kernel:
     @property
     def assembly(self) -> str:
         """What LLVM made of it."""
-        module = tvm.IRModule({"kernel": self.built.function})
-        return str(tvm.compile(module, target=self.target.tvm()).mod.inspect_source("asm"))
+        assert isinstance(self.target, Cpu)
+        made = machine_code(self.built.function, self.target)
+        return str(made.mod.inspect_source("asm"))
 
     def run(
         self,

@@ -1,5 +1,6 @@
 """CUDA's driver as the runtime calls it, on one that only notes the calls; and what people read."""
 
+import ctypes
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import SimpleNamespace
@@ -15,12 +16,13 @@ from ir.plan.cubins import SWIZZLES
 from runtime.cuda import calls, driver
 from runtime.cuda.cubins import choose
 from runtime.cuda.driver import Driver, Gpu, gpus
-from runtime.cuda.maps import TYPES
+from runtime.cuda.maps import ENCODE, TYPES
 from runtime.fit import DoesNotFit
 
 
 class Status(IntEnum):
     SUCCESS = 0
+    INVALID_VALUE = 1
     OUT_OF_MEMORY = 2
     NO_DEVICE = 100
     ILLEGAL_ADDRESS = 700
@@ -29,6 +31,7 @@ class Status(IntEnum):
 
 WORDS = {
     Status.OUT_OF_MEMORY: (b"CUDA_ERROR_OUT_OF_MEMORY", b"out of memory"),
+    Status.INVALID_VALUE: (b"CUDA_ERROR_INVALID_VALUE", b"invalid argument"),
     Status.NO_DEVICE: (b"CUDA_ERROR_NO_DEVICE", b"no CUDA-capable device is detected"),
     Status.ILLEGAL_ADDRESS: (b"CUDA_ERROR_ILLEGAL_ADDRESS", b"an illegal memory access"),
 }
@@ -47,19 +50,21 @@ class Cuda:
     CUdevice_attribute = ATTRIBUTES
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+    CUresult = Status
     CUtensorMapDataType = SimpleNamespace(
-        CU_TENSOR_MAP_DATA_TYPE_FLOAT32="f32", CU_TENSOR_MAP_DATA_TYPE_BFLOAT16="bf16"
+        CU_TENSOR_MAP_DATA_TYPE_FLOAT32=7, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16=9
     )
-    CUtensorMapInterleave = SimpleNamespace(CU_TENSOR_MAP_INTERLEAVE_NONE="apart")
-    CUtensorMapSwizzle = SimpleNamespace(CU_TENSOR_MAP_SWIZZLE_NONE=0, CU_TENSOR_MAP_SWIZZLE_64B=64)
-    CUtensorMapL2promotion = SimpleNamespace(CU_TENSOR_MAP_L2_PROMOTION_L2_128B=128)
-    CUtensorMapFloatOOBfill = SimpleNamespace(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE="zeros")
-    cuuint64_t = cuuint32_t = int
+    CUtensorMapInterleave = SimpleNamespace(CU_TENSOR_MAP_INTERLEAVE_NONE=0)
+    CUtensorMapSwizzle = SimpleNamespace(CU_TENSOR_MAP_SWIZZLE_NONE=0, CU_TENSOR_MAP_SWIZZLE_64B=2)
+    CUtensorMapL2promotion = SimpleNamespace(CU_TENSOR_MAP_L2_PROMOTION_L2_128B=2)
+    CUtensorMapFloatOOBfill = SimpleNamespace(CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE=0)
 
     def __init__(self, *, version: int = 13000, count: int = 2, **failing: Status) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.failing = failing
         self._host = np.zeros(4096, np.uint8)
+        self.maps: list[tuple[Any, ...]] = []
+        self._encode = ENCODE(self._encoded)
         self._values: dict[str, Callable[..., Any]] = {
             "cuDriverGetVersion": lambda: version,
             "cuDeviceGetCount": lambda: count,
@@ -77,7 +82,6 @@ class Cuda:
             "cuEventElapsedTime": lambda start, end: 2.5,
             "cuStreamEndCapture": lambda stream: "graph",
             "cuGraphInstantiate": lambda graph, flags: "executable",
-            "cuTensorMapEncodeTiled": lambda *given: SimpleNamespace(opaque=list(range(16))),
         }
 
     def __getattr__(self, name: str) -> Callable[..., tuple[Any, ...]]:
@@ -89,12 +93,27 @@ class Cuda:
             self.calls.append((name, arguments))
             if name in self.failing:
                 return (self.failing[name],)
+            if name == "cuGetProcAddress":
+                assert arguments[0] == b"cuTensorMapEncodeTiled"
+                address = ctypes.cast(self._encode, ctypes.c_void_p).value
+                return Status.SUCCESS, address, "found"
             if name == "cuMemGetInfo":
                 return Status.SUCCESS, 1000, 2000
             made = self._values.get(name)
             return (Status.SUCCESS, made(*arguments)) if made else (Status.SUCCESS,)
 
         return call
+
+    def _encoded(self, to: int, type: int, rank: int, at: int, *more: int) -> Status:
+        """As C calls it: the arrays are of 64 bits for the array, of 32 for a box."""
+        if to % 64:
+            return Status.INVALID_VALUE
+        (extents, strides, box, apart), kinds = more[:4], more[4:]
+        arrays = (_words(extents, rank), _words(strides, rank - 1))
+        boxes = (_words(each, rank, np.uint32) for each in (box, apart))
+        self.maps.append((type, at, *map(list, (*arrays, *boxes)), *kinds))
+        _words(to, 16)[:] = range(16)
+        return self.failing.get("cuTensorMapEncodeTiled", Status.SUCCESS)
 
 
 def made_with(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> Driver:
@@ -207,12 +226,24 @@ def test_a_map_s_words_are_passed_as_they_are(monkeypatch: pytest.MonkeyPatch) -
     driver = made_with(cuda, monkeypatch)
     driver.open(0)
     map = driver.tensor_map(0, MAP, "bf16", 4096)
-    (encoding,) = (given for name, given in cuda.calls if name == "cuTensorMapEncodeTiled")
-    assert encoding[:7] == ("bf16", 2, 4096, [32, 7], [64], [32, 5], [1, 1])
-    assert encoding[7:] == ("apart", 64, 128, "zeros")
+    assert cuda.maps == [(9, 4096, [32, 7], [64], [32, 5], [1, 1], 0, 2, 2, 0)]
     function = driver.load(0, b"", ["kernel"])["kernel"]
     driver.launch(function, (1, 1, 1), (32, 1, 1), [9, map], driver.stream(0))
     assert seen == [[9, *range(16)]]
+
+
+def test_maps_lie_where_cuda_expects_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = made_with(Cuda(), monkeypatch)
+    driver.open(0)
+    maps = [driver.tensor_map(0, MAP, "f32", 4096) for _ in range(20)]
+    assert all(map.ctypes.data % 128 == 0 for map in maps)
+
+
+def test_a_map_that_cuda_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = made_with(Cuda(cuTensorMapEncodeTiled=Status.INVALID_VALUE), monkeypatch)
+    driver.open(0)
+    with pytest.raises(Error, match="cuTensorMapEncodeTiled: CUDA_ERROR_INVALID_VALUE: invalid"):
+        driver.tensor_map(0, MAP, "f32", 4096)
 
 
 def test_maps_are_named_as_cuda_names_them() -> None:
@@ -222,15 +253,13 @@ def test_maps_are_named_as_cuda_names_them() -> None:
     for swizzle in SWIZZLES:
         units = f"{swizzle}B" if swizzle else "NONE"
         assert hasattr(real.CUtensorMapSwizzle, f"CU_TENSOR_MAP_SWIZZLE_{units}")
-    kinds = "CUtensorMapInterleave", "CUtensorMapL2promotion", "CUtensorMapFloatOOBfill"
-    for kind in kinds:
-        (name,) = vars(getattr(Cuda, kind))
-        assert hasattr(getattr(real, kind), name)
-    assert len(real.CUtensorMap().opaque) == 16
+    for kind in (each for each in vars(Cuda) if each.startswith("CUtensorMap")):
+        for name, number in vars(getattr(Cuda, kind)).items():
+            assert getattr(getattr(real, kind), name) == number
 
 
-def _words(address: int, count: int) -> Any:
-    return (np.ctypeslib.as_ctypes_type(np.uint64) * count).from_address(address)
+def _words(address: int, count: int, type: Any = np.uint64) -> Any:
+    return (np.ctypeslib.as_ctypes_type(type) * count).from_address(address)
 
 
 # ---------------------------------------------------------------------------------- GPUs

@@ -17,13 +17,12 @@ struct uint3 {
   unsigned x, y, z;
 };
 
-// The same fields as `Map` in emulator_launch.py, and as large as CUDA's.
-struct alignas(64) CUtensorMap {
+// The same fields as `Map` in emulator_launch.py.
+struct CUtensorMap {
   const char *address;
   unsigned long long extents[5], strides[4];
   unsigned box[5], rank, item, swizzle;
 };
-static_assert(sizeof(CUtensorMap) == 128, "maps are passed as they are");
 #define __grid_constant__
 
 struct Pointer {

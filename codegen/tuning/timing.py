@@ -7,9 +7,9 @@ from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
-import tvm
 
 from codegen.cost.count import work
+from codegen.cpu import machine_code
 from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built
 from codegen.targets import Cpu
@@ -34,7 +34,7 @@ def pool(threads: int) -> None:
 
 def compiled(function: Any, target: Cpu) -> Any:
     """The machine code of a function of TVM's."""
-    return tvm.compile(tvm.IRModule({"kernel": function}), target=target.tvm())["kernel"]
+    return machine_code(function, target)["kernel"]
 
 
 @dataclass(frozen=True)

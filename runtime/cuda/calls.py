@@ -42,6 +42,15 @@ class Calls:
             raise self._refusal(name, status)
         return values[0] if len(values) == 1 else values
 
+    def direct(self, name: str, prototype: Any, *arguments: object) -> None:
+        """Call a function as C does, by a prototype of ctypes', where the package will not do.
+
+        Raises Error unless its status is 0.
+        """
+        address, _ = self("cuGetProcAddress", name.encode(), OLDEST, 0)
+        if status := prototype(address)(*arguments):
+            raise self._refusal(name, self.names.CUresult(status))
+
     def later(self, name: str, *arguments: object, context: Any = None) -> None:
         """Call a function at the end, in a context; what fails then is not worth a word."""
 
