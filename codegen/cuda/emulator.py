@@ -31,6 +31,8 @@ _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = (
     *("-std=c++17", "-O2", "-march=native", "-shared", "-fPIC", "-w"),
     *("-fno-exceptions", "-fno-rtti"),
+    # GCC 12 makes vectors of loads that a loop does on one condition, and loads nothing.
+    "-fno-tree-vectorize",
     # CUDA C allows both.
     *("-fno-strict-aliasing", "-fwrapv"),
     # As on a GPU: fused where the text allows, and no operation sets a flag.

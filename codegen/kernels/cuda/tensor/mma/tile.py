@@ -17,6 +17,8 @@ GRIDS = (1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (1, 4), (3, 1), (4, 2), (2, 4), 
 """How many warps lie one below another, and side by side."""
 OTHERS = 60
 """Registers of a thread beside sums and operands."""
+MOVES = 4
+"""And those of a move into shared memory, where a thread has so many that they are most of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class MmaTile(TensorTile):
     @property
     def registers(self) -> int:
         operands = self.height // 4 + 8 * self.width
-        return self.height * self.width + operands + OTHERS
+        return self.height * self.width + operands + max(OTHERS, MOVES * self.moves)
 
 
 def best_tile(size: Size) -> MmaTile:
