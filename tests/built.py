@@ -1,8 +1,11 @@
 """Plans of small networks, built once per session by the commands that a user types."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,18 +37,24 @@ def built(
 
 def finished(module: str, *arguments: str, cwd: Path, given: str = "") -> Finished:
     """Run `python -m MODULE` in a folder; it must succeed. Kernels are kept for all such runs."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "TANDEM_CACHE": os.environ["TANDEM_TEST_KERNELS"],
-        },
-        check=False,
-    )
+    kernels = os.environ["TANDEM_TEST_KERNELS"]
+    with _turn(kernels) if module == "codegen.build" else nullcontext():
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TANDEM_CACHE": kernels},
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def _turn(folder: str) -> Iterator[None]:
+    """Builds take turns: the next one finds what the one before compiled."""
+    with (Path(folder) / "turn").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

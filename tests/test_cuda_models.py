@@ -1,6 +1,7 @@
 """Every model for GPUs, without one: its binaries inspected, its sources run against the oracle.
 
-The default is a small AlexNet for one architecture; `--full` takes every model for two.
+`tests/test_cuda_system.py` has a small AlexNet for one architecture; here `--full` takes every
+model for two.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ from ir import plan as plans
 from ir.plan import Cubins, Kernel, Plan, TensorMap
 from ir.text import read as read_graph
 from passes.context import Precision
-from tests.emulated import built_for_gpus, why_not
+from tests.emulated import why_not
 from tests.models import SMALL
 
 ARCHES = ("sm_80", "sm_90a")
@@ -29,12 +30,10 @@ MOST_SHARED = 48 * 1024
 MOST_REGISTERS = 255
 
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-def test_kernels_of_the_small_net() -> None:
-    path = built_for_gpus() / "plan.json"
-    check(plans.read(path), path, "backward")
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.full,
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return Cache(tmp_path_factory.mktemp("cache") / "kernels")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("model", SMALL)
 @pytest.mark.parametrize("binding", [TWO, ONE], ids=["two", "one"])
 def test_kernels_of_every_model(
@@ -54,7 +52,6 @@ def test_kernels_of_every_model(
     check(assembled.plan, tmp_path / "plan.json", "forward")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("arch", ARCHES)
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_kernels_of_every_precision(

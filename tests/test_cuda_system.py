@@ -18,6 +18,7 @@ from runtime.cuda.executor import CudaExecutor
 from tests.closeness import assert_close
 from tests.emulated import ARCH, TWO, built_for_gpus, why_not
 from tests.simulated_gpu import Module, Modules, SimulatedDriver
+from tests.test_cuda_models import check
 from tests.test_system import (
     assert_agree,
     assert_updated,
@@ -58,6 +59,11 @@ def _sources(plan: Plan, folder: Path) -> list[tuple[bytes, str]]:
 
 def simulated(seed: int) -> SimulatedDriver:
     return SimulatedDriver(modules(), [Gpu("Simulated", ARCH)] * 2, seed=seed)
+
+
+def test_kernels_equal_the_oracle() -> None:
+    path = built_for_gpus() / "plan.json"
+    check(plans.read(path), path, "backward")
 
 
 def test_two_steps_equal_the_oracle_s() -> None:

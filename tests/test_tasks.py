@@ -41,7 +41,8 @@ class Phase:
     seconds: float
 
 
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.full), 2])
+@pytest.mark.full
+@pytest.mark.parametrize("devices", [1, 2])
 def test_what_takes_a_hundredth_of_a_step_has_many_tasks(devices: int) -> None:
     found = [each for region, calls in regions(devices) for each in phases(region, calls)]
     step = sum(each.seconds for each in found)
