@@ -9,9 +9,9 @@ from typing import Any
 
 from tvm import ir, tirx
 
+from codegen.cpu import machine_code
 from codegen.loops import Loops
 from codegen.targets import cpu
-from codegen.tuning.timing import compiled
 
 LANES, STREAMS = 16, 8
 """Floats of a vector; vectors that are on their way at a time."""
@@ -29,7 +29,7 @@ def ceiling(body: Body, *options: int) -> Callable[..., object]:
     with loops.parallel(threads) as thread:
         body(loops, memory, loops.let(thread * floats), floats, rounds, *options)
     function = loops.function([threads, pointer, floats, rounds], device=1, noalias=True)
-    kernel: Callable[..., object] = compiled(function, cpu())
+    kernel: Callable[..., object] = machine_code(function, cpu())["kernel"]
     return kernel
 
 

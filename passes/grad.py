@@ -39,6 +39,10 @@ class _Sweep:
         self._cotangents: dict[Node, list[Node]] = {}
 
     def run(self) -> Graph:
+        """The program with a gradient of each parameter that its loss depends on.
+
+        Raises IRError where it has no loss.
+        """
         loss = self._loss()
         self._cotangents[loss] = [self._one(loss)]
         pairs = []

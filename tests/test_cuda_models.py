@@ -18,7 +18,7 @@ from codegen.folder import publish
 from codegen.targets import cuda
 from frontend.alexnet import alexnet
 from ir import plan as plans
-from ir.plan import Cubins, Kernel, Plan, TensorMap
+from ir.plan import Cubins, Kernel, Launch, Plan, TensorMap
 from ir.text import read as read_graph
 from passes.context import Precision
 from tests.emulated import why_not
@@ -68,9 +68,15 @@ def test_kernels_of_every_precision(
 
 def has_maps(kernel: Kernel) -> bool:
     """Whether a launch copies boxes of its arguments."""
+    return any(
+        isinstance(given, TensorMap) for each in launches(kernel) for given in each.arguments
+    )
+
+
+def launches(kernel: Kernel) -> list[Launch]:
+    """Those of all architectures."""
     assert isinstance(kernel.code, Cubins)
-    launches = (each for cubin in kernel.code.binaries.values() for each in cubin.launches)
-    return any(isinstance(given, TensorMap) for each in launches for given in each.arguments)
+    return [each for cubin in kernel.code.binaries.values() for each in cubin.launches]
 
 
 def check(plan: Plan, path: Path, order: Order) -> None:
@@ -93,7 +99,7 @@ def inspect(kernel: Kernel, folder: Path, key: str) -> None:
         binary = (folder / cubin.file).read_bytes()
         assert binary.startswith(b"\x7fELF"), cubin.file
         assert all(f".text.{symbol}\0".encode() in binary for symbol in symbols), cubin.file
-    for launch in (each for cubin in kernel.code.binaries.values() for each in cubin.launches):
+    for launch in launches(kernel):
         threads = launch.block[0] * launch.block[1] * launch.block[2]
         assert threads % 32 == 0, f"{key}: a warp is not full"
         assert launch.shared <= MOST_SHARED, key

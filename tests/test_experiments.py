@@ -266,10 +266,8 @@ def test_what_is_wrong_is_refused_before_any_work(
 # -------------------------------------------------------------------------- compiled
 
 
-@pytest.mark.parametrize(
-    "module",
-    [pytest.param(each, marks=pytest.mark.full) for each in ALL],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("module", ALL)
 def test_a_tiny_experiment_runs(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
 ) -> None:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
-from typing import Any
 
 import numpy as np
 
@@ -30,11 +29,6 @@ def pool(threads: int) -> None:
     """Give kernels called from here so many threads; to be called before the first of them."""
     os.environ.update(ENVIRONMENT, TVM_NUM_THREADS=str(threads))
     configure_pool(threads)
-
-
-def compiled(function: Any, target: Cpu) -> Any:
-    """The machine code of a function of TVM's."""
-    return machine_code(function, target)["kernel"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class Bench:
 
     def turn(self, built: Built, target: Cpu) -> Turn:
         """A call of what a kernel family made of the region."""
-        code, threads = compiled(built.function, target), self._threads
+        code, threads = machine_code(built.function, target)["kernel"], self._threads
         scratch = allocate(max(64, built.scratch + built.per_thread * threads))
         areas = (scratch, *self._memory.values())
         pointers = [pointer(area) for area in areas]

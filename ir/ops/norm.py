@@ -84,6 +84,7 @@ class _Norm:
         beta: float,
         groups: int = 1,
     ) -> Array:
+        """dx = dy d^-beta - 2 alpha beta x sum(dy x d^(-beta - 1)), d = k + alpha sum(x^2)."""
         before, after = size // 2, size - 1 - size // 2
         d = k + alpha * self._sum(x * x, before, after, groups)
         # i lies in the window of j when j - before <= i <= j + after: the mirrored window.

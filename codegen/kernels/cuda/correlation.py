@@ -159,6 +159,7 @@ class Correlation(ImageColumns[Strip]):
         return (down.end - down.begin) * taps * self._chunks_of_maps
 
     def chunk(self, place: Strip, number: Expr) -> Chunk:
+        """Of maps through a tap, through all taps of a row, or of all maps and taps."""
         if self.few:
             meet = self._meet_all(number)
         else:

@@ -77,11 +77,6 @@ class TensorTile(Tile):
         """Rows and columns of a chunk, those of all its taps."""
         return self.rows, self.columns
 
-    @property
-    def moves(self) -> int:
-        """Of a thread into shared memory, for a chunk."""
-        return -(-self.size.depth * sum(self.spans) // (self.size.width * self.threads))
-
     @cached_property
     def lines(self) -> tuple[Lines, Lines]:
         """Of rows and of columns."""

@@ -82,6 +82,7 @@ class Correlation(Product[Panel]):
         return place.chunks
 
     def chunk(self, place: Panel, number: Expr) -> Chunk:
+        """Of transformed operands, which lie in the workspace."""
         depth = self.size().depth
         first = number * depth
 

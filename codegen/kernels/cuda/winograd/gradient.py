@@ -40,6 +40,7 @@ class ConvDw(Product[Panel]):
         self.phases, self.maps = phases, maps_of(node, phases)
 
     def build(self) -> Built:
+        """Both operands are transformed, multiplied, and their sums transformed back."""
         w, maps, (x, dy) = self.w, self.maps, self.node.inputs
         turns = turns_of(self.node, self.phases)
         panels, columns = self.phases.products, max(turn.columns for turn in turns)
@@ -71,6 +72,7 @@ class ConvDw(Product[Panel]):
         return place.chunks
 
     def chunk(self, place: Panel, number: Expr) -> Chunk:
+        """Of transformed operands, which lie in the workspace."""
         maps, depth = self.maps, self.size().depth
         tile, part = self.w.indices(number, (place.columns, WARP // depth))
         first = part * depth

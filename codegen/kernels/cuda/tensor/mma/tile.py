@@ -42,6 +42,11 @@ class MmaTile(TensorTile):
         return self.warps * (self.height + self.width * WARP)
 
     @property
+    def moves(self) -> int:
+        """Of a thread into shared memory, for a chunk."""
+        return -(-self.size.depth * sum(self.spans) // (self.size.width * self.threads))
+
+    @property
     def registers(self) -> int:
         operands = self.height // 4 + 8 * self.width
         return self.height * self.width + operands + max(OTHERS, MOVES * self.moves)
