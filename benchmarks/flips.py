@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.errors import errors
 from benchmarks.report import Facts
+from codegen.region import operands
 from codegen.replay import Replay
 from codegen.steps import Call, steps
 from ir.eval import run_graph
@@ -126,7 +127,7 @@ class _Watched:
     def _seen(self, call: Call) -> Iterator[tuple[str, Mask]]:
         """The masks of a region that is about to run."""
         region = call.region.graph
-        given = dict(zip(region.leaves("input", "state"), call.region.arguments, strict=False))
+        given = dict(zip(operands(region), call.region.arguments, strict=False))
         for node in region.nodes:
             if node.op in MASKS:
                 seen = node.inputs[0]

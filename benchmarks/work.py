@@ -4,6 +4,7 @@ from math import prod
 
 from codegen.kernels.axis import Forward, axes
 from codegen.layout import layout_of
+from codegen.region import operands
 from ir.cost import flops
 from ir.graph import Graph, Node
 from ir.op import Fusion
@@ -32,7 +33,7 @@ def moved(region: Graph) -> int:
     """Bytes from and to memory where every argument moves once; a state is read and written."""
     size = layout_of("cpu").bytes
     states = region.leaves("state")
-    leaves = region.leaves("input", "state")
+    leaves = operands(region)
     return sum(size(node.type) for node in (*leaves, *region.outputs, *states))
 
 

@@ -1,13 +1,13 @@
 """From planned programs to the records of a plan (`ir/plan.py`)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from codegen.cache import Compiled
 from codegen.cost.nominal import nominal_work
 from codegen.layout import Blocked
 from codegen.programs import Lowered
-from codegen.region import Region
+from codegen.region import Region, buffers
 from codegen.steps import Call, Transfer, filled
 from ir import plan
 from ir.cost import flops
@@ -52,7 +52,7 @@ def kernel(region: Region, key: str, compiled: Compiled, target: "Target") -> pl
     """The record of a compiled region; its files are named after `key`."""
     arguments = tuple(
         plan.Argument(target.layout.bytes(node.type), _access(new.op), _dtype(node))
-        for node, new in zip(region.arguments, _pointers(region.graph), strict=True)
+        for node, new in zip(region.arguments, buffers(region.graph), strict=True)
     )
     return plan.Kernel(
         code=_code(key, compiled),
@@ -83,14 +83,10 @@ def _code(key: str, compiled: Compiled) -> plan.Library | plan.Cubins:
     )
 
 
-def _pointers(region: Graph) -> Iterable[Node]:
-    return (*region.leaves("input", "state"), *region.outputs)
-
-
 def _access(op: str) -> Literal["read", "write", "update"]:
     if op == "state":
         return "update"
-    return "read" if op == "input" else "write"
+    return "read" if op in ("input", "param") else "write"
 
 
 class _Emitter:

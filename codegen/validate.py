@@ -16,6 +16,7 @@ import numpy as np
 from codegen import tolerance
 from codegen.cuda.emulated import EmulatedExecutor
 from codegen.layout import layout_of
+from codegen.region import operands
 from codegen.replay import Replay
 from codegen.steps import Call, Transfer, steps
 from ir.command import Error, Exit, run
@@ -66,9 +67,9 @@ def validate(executor: Executor, name: str, graph: Graph, *, seed: int) -> Itera
 
 def _checked(replay: Replay, call: Call, step: Run, where: str, winograd: str) -> Iterator[Check]:
     region = call.region
-    leaves = region.graph.leaves("input", "state")
-    operands, results = region.arguments[: len(leaves)], region.arguments[len(leaves) :]
-    feeds = {leaf.name: replay.value(x) for leaf, x in zip(leaves, operands, strict=True)}
+    leaves = operands(region.graph)
+    read, results = region.arguments[: len(leaves)], region.arguments[len(leaves) :]
+    feeds = {leaf.name: replay.value(x) for leaf, x in zip(leaves, read, strict=True)}
     meant = tolerance.meant(region.graph, feeds, np.float64)
     replay.step(step.index)
     updated = [node for node in call.writes if node not in results]

@@ -20,7 +20,8 @@ from runtime.packing import pack, unpack
 def memory(node: Node, feeds: dict[str, Array], layout: Blocked) -> Array:
     """The bytes of an argument, with a guard behind them.
 
-    Results begin as NaN. Padding lanes of inputs hold NaN and wild integers, those of states zeros.
+    Results begin as NaN. Padding lanes of inputs hold NaN and wild integers, those of what is
+    kept zeros.
     """
     size, dtype = layout.bytes(node.type), str(node.type.dtype)
     memory = np.full(size + GUARD, 0xA5, np.uint8)

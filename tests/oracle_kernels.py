@@ -7,6 +7,7 @@ import numpy as np
 from codegen.assemble import Assembled
 from codegen.cuda.emulated import EmulatedExecutor
 from codegen.layout import layout_of
+from codegen.region import buffers, operands
 from codegen.tolerance import meant
 from ir.graph import Graph, Node
 from ir.op import Array
@@ -41,9 +42,8 @@ class OracleKernels(EmulatedExecutor):
 
     def _launch(self, step: Run) -> None:
         region = self._regions[step.kernel]
-        operands = region.leaves("input", "state")
-        places = dict(zip((*operands, *region.outputs), step.offsets, strict=True))
-        fed = {node.name: self._value(step.device, places[node], node) for node in operands}
+        places = dict(zip(buffers(region), step.offsets, strict=True))
+        fed = {x.name: self._value(step.device, places[x], x) for x in operands(region)}
         results = self._kernel(region, fed)
         for node, place in places.items():
             if node.name in results:

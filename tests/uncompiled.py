@@ -6,6 +6,7 @@ import pytest
 
 import codegen.assemble
 from codegen.cache import Cache, Compiled, Variant
+from codegen.region import buffers
 from codegen.targets import Cuda, Target
 from ir.plan import Launch
 from ir.text import parse
@@ -23,12 +24,12 @@ def nothing(text: str, target: Target) -> Compiled:
     if not isinstance(target, Cuda):
         return Compiled({".so": text.encode()}, 0, per_thread=64)
     region = parse(text)
-    arguments = len(region.leaves("input", "state")) + len(region.outputs)
+    count = len(buffers(region))
     launch = Launch(
         symbol="kernel_kernel",
         grid=(1, 1, 1),
         block=(32, 1, 1),
-        arguments=tuple(range(-1, arguments)),
+        arguments=tuple(range(-1, count)),
         shared=0,
         dynamic=0,
         registers=32,

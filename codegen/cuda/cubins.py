@@ -16,6 +16,7 @@ from codegen.cuda.source import Function, functions, roomy, shortened
 from codegen.cuda.toolchain import Binary
 from codegen.kernels import build
 from codegen.kernels.cuda.writer import Built
+from codegen.region import buffers
 from codegen.targets import Cuda
 from ir.command import Error
 from ir.graph import Graph
@@ -202,8 +203,8 @@ def _xyz(extents: Extents, index: str) -> tuple[int, int, int]:
 
 def _places(region: Graph) -> dict[str, int]:
     """Where a parameter is among the arguments of the kernel's record, by its name."""
-    arguments = (*region.leaves("input", "state"), *region.outputs)
-    return {"scratch": SCRATCH} | {node.name: place for place, node in enumerate(arguments)}
+    places = {node.name: place for place, node in enumerate(buffers(region))}
+    return {"scratch": SCRATCH} | places
 
 
 def _require_outputs(

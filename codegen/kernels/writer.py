@@ -15,6 +15,7 @@ from codegen.kernels import bf16
 from codegen.kernels.memory import Home, Plain, Scratch
 from codegen.layout import Blocked
 from codegen.loops import Expr, Loops
+from codegen.region import buffers, operands
 from ir.graph import Graph, Node
 from ir.type import DType, TensorType
 
@@ -37,12 +38,11 @@ class Writer(Loops):
         self.region, self.width = region, lanes
         self.layout = Blocked(lanes)
         self.updates = {pair.value: pair.leaf for pair in region.updates}
-        self.leaves = region.leaves("input", "state")
+        self.leaves = operands(region)
         self.buffers: dict[Node, Any] = {}
         self.homes: dict[Node, Home] = {}
         self._pointers = {
-            node: self.pointer(node.name, TIR_DTYPE[node.type.dtype])
-            for node in (*self.leaves, *region.outputs)
+            node: self.pointer(node.name, TIR_DTYPE[node.type.dtype]) for node in buffers(region)
         }
 
     def pointer(self, name: str, dtype: str) -> Any:

@@ -11,6 +11,7 @@ from codegen.cost.count import work
 from codegen.cpu import machine_code
 from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built
+from codegen.region import buffers
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 from ir.op import Array
@@ -45,8 +46,9 @@ class Bench:
 
     def __init__(self, region: Graph, target: Cpu, threads: int) -> None:
         self._region, self._threads, self._layout = region, threads, target.layout
-        nodes = (*region.leaves("input", "state"), *region.outputs)
-        self._memory = {node: _memory(self._layout.bytes(node.type), node) for node in nodes}
+        self._memory = {
+            node: _memory(self._layout.bytes(node.type), node) for node in buffers(region)
+        }
 
     def kernel(self, target: Cpu) -> Timed:
         """Compile the region's kernel. Raises Error."""

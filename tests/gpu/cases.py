@@ -22,7 +22,8 @@ from tests.op_cases import Case, draw_case
 from tests.region_cases import draw_region
 from tests.test_contractions import OPS, large, with_epilogue
 from tests.test_cuda_bf16 import ROUNDED, draw_rounded
-from tests.test_tensor_contractions import BOXED, draw_even, draw_large
+from tests.test_tensor_boxes import BOXED, draw_boxed
+from tests.test_tensor_contractions import draw_large
 
 PLAN = "cases"
 DRAWS, LARGE, REGIONS = 2, 3, 30
@@ -71,8 +72,8 @@ def on_tensor_cores() -> Iterator[Graph]:
     """Contractions in tf32 and bf16, also of what lies in boxes."""
     for op, form, number in product(OPS, ("tf32", "bf16"), range(LARGE)):
         yield draw_large(op, form, Random(f"{form} {op} {number}"))
-    for (op, form), number in product(BOXED, range(LARGE)):
-        yield draw_even(op, form, Random(f"boxes {form} {op} {number}"))
+    for (draw, op, form), number in product(BOXED, range(LARGE)):
+        yield draw_boxed(draw, op, form, Random(f"boxes {form} {op} {number}"))
 
 
 def _regions(dtype: DType, count: int) -> Iterator[Graph]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from codegen.layout import layout_of
+from codegen.region import buffers
 from codegen.tuning.cuda.single import places
 from ir.graph import Graph, Node
 from ir.op import Array
@@ -24,7 +25,7 @@ def region_of(path: Path, kernel: str) -> Graph:
 def arguments(plan: Plan, region: Graph, feeds: dict[str, Array]) -> dict[Node, Array]:
     """The memory of a kernel's arguments, in order, as `tests.operands.memory` makes it."""
     layout = layout_of(kind(plan))
-    nodes = (*region.leaves("input", "state"), *region.outputs)
+    nodes = buffers(region)
     return {node: memory(node, feeds, layout) for node in nodes}
 
 

@@ -19,6 +19,7 @@ from codegen.kernels.grouping import Grouping
 from codegen.kernels.memory import Home
 from codegen.kernels.writer import TIR_DTYPE, Lane, Position
 from codegen.loops import Expr
+from codegen.region import operands
 from codegen.targets import Cpu
 from ir.graph import Graph, Node
 from ir.type import DType
@@ -39,7 +40,7 @@ def _refusal(region: Graph) -> str | None:
     groups = Grouping(region).groups
     if region.updates or len(groups) != 1:
         return "it is not one nest of loops over a result"
-    read = {x for x in region.leaves("input", "state") if x.type.rank == 4}
+    read = {x for x in operands(region) if x.type.rank == 4}
     if not read or any(x.type.dtype is not DType.U8 for x in read):
         return "it reads other values than images of bytes"
     if any(y.type.dtype is not DType.F32 or y.type.shape[3] < LANES for y in region.outputs):

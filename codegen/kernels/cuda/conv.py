@@ -4,7 +4,7 @@ from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, groups_of
 from codegen.kernels.cuda.correlation import Correlation, Met, Strip
-from codegen.kernels.cuda.operand import Run
+from codegen.kernels.cuda.operand import Run, is_kept
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 
@@ -50,8 +50,8 @@ class ConvDx(Correlation):
 
     @property
     def boxed(self) -> bool:
-        # Beyond the last map there may be anything.
-        return self.maps % self.depth == 0
+        # Beyond the last map there may be another group, and of weights anything.
+        return self.maps % self.depth == 0 or (self.groups == 1 and is_kept(self.weights))
 
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         out = strip.group * self.maps + met.map

@@ -3,7 +3,7 @@ counts as zero.
 """
 
 from dataclasses import dataclass, replace
-from math import gcd
+from math import gcd, prod
 
 from tvm import tirx
 
@@ -14,6 +14,7 @@ from codegen.kernels.cuda.operand import At, Chunk, Element, Run
 from codegen.kernels.cuda.product import Place
 from codegen.kernels.cuda.tensor import tma
 from codegen.kernels.cuda.tensor.wgmma.lines import EIGHT
+from codegen.kernels.cuda.tensor.wgmma.tile import HIGHEST
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -32,8 +33,10 @@ class TapRows(ImageSums[Place]):
         self.down, self.across = axes(Forward, node, *sizes)
 
     def runs(self) -> tuple[Run, Run]:
-        # Rows of several taps lie in no box.
         rows, columns = super().runs()
+        # All maps and taps are one box; some of them are none.
+        if prod(self.taps) <= HIGHEST and max(self.taps) <= tma.BOX:
+            return replace(rows, window=self.taps), columns
         return replace(rows, boxes=None), columns
 
     def rows(self, images: Images, pixel: Pair, first: Expr = 0) -> At:

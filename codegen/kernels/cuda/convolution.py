@@ -3,6 +3,7 @@ where they can be copied."""
 
 from codegen.kernels.cuda.conv import Conv, ConvDx
 from codegen.kernels.cuda.conv_dw import ConvDw, ConvDwInBoxes
+from codegen.kernels.cuda.folded import FoldedConv
 from codegen.kernels.cuda.winograd import conv as minimal
 from codegen.kernels.cuda.winograd import gradient
 from codegen.kernels.cuda.winograd.choice import phases
@@ -13,6 +14,10 @@ from ir.graph import Graph, Node
 def conv(region: Graph, target: Cuda, node: Node) -> Conv | minimal.Conv:
     """A convolution."""
     direct = Conv(region, target, node)
+    if direct.few:
+        folded = FoldedConv(region, target, node)
+        if folded.is_possible and folded.cost < direct.cost:
+            return folded
     by = phases(direct, target)
     return minimal.Conv(region, target, node, by) if by else direct
 

@@ -7,6 +7,7 @@ maps, chunks run over maps and taps as one.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 
 from tvm import tirx
@@ -69,19 +70,31 @@ class Correlation(ImageColumns[Strip]):
         super().__init__(region, target, node)
         self.operands()
         self.rows = node.type.shape[1] // self.groups
-        self.maps = self.source.type.shape[1] // self.groups
-        self.window = self.weights.type.shape[-2:]
-        images = self.source.type.shape[2:]
-        self.down, self.across = axes(self.axis, node, node.type.shape[2:], images, self.window)
-        # So few maps would fill only a part of a chunk.
-        self.few = self.maps < self.form.depth // 2 and self.axis is Forward
-        self.depth = self.form.depth_of(self._taps * self.maps if self.few else self.maps)
+        self.geometry()
         # One weight serves all pixels of a product: those that have the same taps.
         apart = len(self.across.phases()) if self.shared else self.across.results
         self.images = self.w.blocks(node.type)
         self.slides = target.groups and self.form is BF16 and self.boxed and self._shift
-        together = together_of(self.images) if self.slides else self.images
-        self.strips = Strips(self.across, apart, together)
+        self.strips = Strips(self.across, apart, self.images)
+        if self.slides:
+            choices = [replace(self.strips, images=count) for count in together(self.images)]
+            self.strips = min(choices, key=self._cost)
+
+    def _cost(self, strips: Strips) -> float:
+        """With products of other strips."""
+        other = copy(self)
+        other.strips = strips
+        return other.cost
+
+    def geometry(self) -> None:
+        """Find what is summed: maps, and taps along two axes; and how many at once."""
+        self.maps = self.source.type.shape[1] // self.groups
+        self.window = self.weights.type.shape[-2:]
+        results, sources = self.node.type.shape[2:], self.source.type.shape[2:]
+        self.down, self.across = axes(self.axis, self.node, results, sources, self.window)
+        # So few maps would fill only a part of a chunk.
+        self.few = self.maps < self.form.depth // 2 and self.axis is Forward
+        self.depth = self.form.depth_of(self._taps * self.maps if self.few else self.maps)
 
     @property
     def boxed(self) -> bool:
@@ -100,6 +113,10 @@ class Correlation(ImageColumns[Strip]):
     def weight(self, strip: Strip, met: Met, row: Expr) -> tuple[Expr, ...]:
         """Where the weight between a row and what a step meets lies."""
         raise NotImplementedError
+
+    def pixel(self, strip: Strip, met: Met, y: Expr, x: Expr) -> tuple[Expr, ...]:
+        """Where a pixel of the source that a step meets lies in an image."""
+        return strip.group * self.maps + met.map, y, x
 
     # ------------------------------------------------------------------------ the product
 
@@ -174,7 +191,7 @@ class Correlation(ImageColumns[Strip]):
             met = meet(step)
             y = place.down.source(met.number[0])
             x = self.strips.source(place.x, block, met.number[1])
-            index = (self._image(place, block), place.group * self.maps + met.map, y, x, lane)
+            index = (self._image(place, block), *self.pixel(place, met, y, x), lane)
             valid = (*met.valid, *self._inside(y, x))
             return Element(self.w.buffers[self.source], index, valid)
 
@@ -227,10 +244,9 @@ class Correlation(ImageColumns[Strip]):
         return meet
 
 
-def together_of(images: int) -> int:
-    """How many blocks of images have products of their own: few, so that tiles have several
-    pixels."""
-    return max(count for count in range(1, TOGETHER + 1) if images % count == 0)
+def together(images: int) -> list[int]:
+    """How many blocks of images a product may have: few, so that tiles have several pixels."""
+    return [count for count in range(1, TOGETHER + 1) if images % count == 0]
 
 
 def inside(axis: Axis, pixel: Expr) -> tuple[Expr, ...]:

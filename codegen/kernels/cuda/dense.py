@@ -5,7 +5,7 @@ from functools import partial
 from tvm import tirx
 
 from codegen.kernels.cuda.images import ImageColumns, ImageSums
-from codegen.kernels.cuda.operand import Chunk, Element, Run
+from codegen.kernels.cuda.operand import Chunk, Element, Run, is_kept
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -76,7 +76,7 @@ class DenseDx(_Features):
         self.weights, self.source = self.node.inputs
 
     def runs(self) -> tuple[Run, Run]:
-        boxes = None if self.steps % self.depth else 0
+        boxes = 0 if self.steps % self.depth == 0 or is_kept(self.weights) else None
         rows = Run(flipped=True, width=self.form.width(self.steps), boxes=boxes)
         return rows, self.column_run(boxes=0)
 

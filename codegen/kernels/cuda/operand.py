@@ -9,6 +9,7 @@ from tvm import tirx
 
 from codegen.kernels.cuda.writer import Writer
 from codegen.loops import Expr
+from ir.graph import Node
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ class Run:
 
     `width` neighbours are read at once: they are aligned, and all of them valid or none. Boxes of
     rows (or columns) can be copied that begin at multiples of themselves and do not cross multiples
-    of `boxes`, of 0 not any; of None there are no boxes.
+    of `boxes`, of 0 not any; of None there are no boxes. A box has maps of one pixel or tap; where
+    there is a `window`, it has these extents along [maps, height, width] instead: they are a
+    chunk's steps, or, where memory runs along the depth, all rows.
     """
 
     flipped: bool
     width: int
     boxes: int | None = None
+    window: tuple[int, ...] = ()
 
 
 Column = Callable[[Expr, Expr, Expr], Element]
@@ -67,6 +71,11 @@ class Part:
     begin: Expr
     end: Expr
     at: Callable[[Expr], tuple[At, At]]
+
+
+def is_kept(operand: Node) -> bool:
+    """Whether it is kept between steps, so that its padding is zero."""
+    return operand.op != "input"
 
 
 def ramp(begin: Expr, width: int) -> Expr:

@@ -78,6 +78,12 @@ class Product(Generic[Place]):
 
     # ------------------------------------------------------------------------ launches
 
+    @property
+    def cost(self) -> float:
+        """How many clocks it takes, by estimate."""
+        size = self.sized()
+        return float(self.engine(size).best_tile(size).cost)
+
     def build(self) -> Built:
         """Write it all."""
         tile = self.sum()
@@ -105,6 +111,7 @@ class Product(Generic[Place]):
             flipped=(rows.flipped, columns.flipped),
             form=self.form,
             boxes=(rows.boxes, columns.boxes),
+            whole=rows.flipped and bool(rows.window),
         )
 
     def engine(self, size: Size) -> Engine:

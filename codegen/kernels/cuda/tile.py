@@ -32,8 +32,9 @@ class Size:
     `chunks` of `depth` steps. `width` neighbours of an operand are moved at once.
 
     Rows lie in memory along the depth where `flipped` says so, and columns; `boxes` says of both
-    which boxes can be copied (`Run`). A chunk may have several `taps`, each of `depth` steps: rows
-    of their own, and the columns of all, which lie `apart` blocks further on from tap to tap.
+    which boxes can be copied (`Run`), of rows `whole` that one has them all. A chunk may have
+    several `taps`, each of `depth` steps: rows of their own, and the columns of all, which lie
+    `apart` blocks further on from tap to tap.
     """
 
     products: int
@@ -45,6 +46,7 @@ class Size:
     flipped: tuple[bool, bool] = (False, False)
     form: Form = F32
     boxes: tuple[int | None, int | None] = (None, None)
+    whole: bool = False
     taps: int = 1
     apart: int = 0
 

@@ -13,7 +13,7 @@ from codegen.kernels import build
 from codegen.kernels.cuda.tile import few_best
 from codegen.kernels.cuda.writer import Built
 from codegen.keys import key_of
-from codegen.region import Region
+from codegen.region import Region, buffers
 from codegen.targets import Cuda
 from codegen.tuning.cuda.single import only
 from codegen.tuning.parameters import Shape
@@ -78,7 +78,7 @@ def _timed(
     region: Graph, kernels: Mapping[str, Compiled], target: Cuda, clock: Clock
 ) -> dict[str, float]:
     """Seconds of each kernel, all of them in a plan of their own."""
-    alone = Region(region, (*region.leaves("input", "state"), *region.outputs))
+    alone = Region(region, buffers(region))
     records = {key: emit.kernel(alone, key, made, target) for key, made in kernels.items()}
     files = {
         emit.file_name(key, suffix): content

@@ -1,6 +1,6 @@
 """By `wgmma`, of boxes that the GPU copies (TMA) as one warp tells it to."""
 
 from codegen.kernels.cuda.tensor.tma.sums import Sums
-from codegen.kernels.cuda.tensor.tma.tile import best_tile
+from codegen.kernels.cuda.tensor.tma.tile import BOX, best_tile
 
-__all__ = ["Sums", "best_tile"]
+__all__ = ["BOX", "Sums", "best_tile"]

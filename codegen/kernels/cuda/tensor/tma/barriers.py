@@ -44,7 +44,7 @@ class Barriers:
 
     def expect(self, slot: Expr) -> None:
         """All bytes of a chunk are to arrive."""
-        self._w.call("expect_bytes", self._at(Event.ARRIVED, slot), WORD * self._tile.words)
+        self._w.call("expect_bytes", self._at(Event.ARRIVED, slot), self._tile.arriving)
 
     def counting(self, slot: Expr) -> Expr:
         """The one that counts the bytes that arrive in a slot."""

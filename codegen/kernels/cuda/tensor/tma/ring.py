@@ -25,13 +25,13 @@ class BoxRing(Ring):
         self, w: Writer, tile: BoxTile, array: Any, place: int, run: Run, warp: Expr
     ) -> None:
         super().__init__(w, tile, array, place, run, warp)
-        self._each, self._rows = tile.boxes[place], tile.rows
+        (self._boxes, self._each), self._rows = tile.boxes[place], tile.rows
         self._barriers = Barriers(w, tile, array)
 
     def load(self, slot: Expr, at: At) -> None:
         """Have the boxes of a chunk copied into a slot."""
         w, barrier = self._w, self._barriers.counting(slot)
-        with w.unrolled(self._extent // self._each) as number:
+        with w.unrolled(self._boxes) as number:
             first = number * self._each
             element = at(*self._begins(first))
             map = w.tensor_map(element.array, self._box(len(element.index)), self._lines.bytes)
@@ -48,10 +48,10 @@ class BoxRing(Ring):
 
     def _box(self, rank: int) -> list[int]:
         """The extents of a box of an array whose axes are blocks, one, ..., lanes."""
-        between = [1] * (rank - 3)
-        if self._run.flipped:
-            return [1, self._each, *between, self._depth]
-        return [self._each // WARP, self._depth, *between, WARP]
+        flipped = self._run.flipped
+        maps = self._each if flipped else self._depth
+        window = self._run.window or (maps, *[1] * (rank - 3))
+        return [1, *window, self._depth] if flipped else [self._each // WARP, *window, WARP]
 
     def round(self, slot: Expr) -> None:
         """Round some words."""

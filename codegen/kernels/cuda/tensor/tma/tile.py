@@ -39,14 +39,26 @@ class BoxTile(GroupTile):
 
     @property
     def fits(self) -> bool:
+        if self.size.whole and self.rows < self.size.rows:
+            return False
         # A tap's columns are those of the tap before, from a box on.
         return self.blocks % max(1, self.size.apart) == 0 and super().fits
 
     @property
-    def boxes(self) -> tuple[int, int]:
-        """Rows of a box, and columns."""
+    def boxes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of rows and of columns: how many boxes a chunk has, and how many of them are in each."""
         rows, columns = self.size.boxes
-        return _evenly(gcd(self.rows, rows or 0)), _evenly(gcd(self.columns, columns or 0))
+        wide = _evenly(gcd(self.columns, columns or 0))
+        high = _evenly(gcd(self.rows, rows or 0))
+        down, across = self.spans
+        whole = (1, self.size.rows) if self.size.whole else (down // high, high)
+        return whole, (across // wide, wide)
+
+    @property
+    def arriving(self) -> int:
+        """Bytes of a chunk that boxes bring."""
+        steps = sum(count * each for count, each in self.boxes) * self.size.depth
+        return steps * self.size.form.bytes
 
     @property
     def barriers(self) -> int:

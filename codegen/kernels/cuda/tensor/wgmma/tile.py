@@ -19,6 +19,8 @@ HEIGHTS, WIDTHS = (64, 128), (1, 2, 3, 4, 6, 8)
 """Rows of a group, and its blocks of columns."""
 GRIDS = (1, 1), (2, 1), (1, 2), (3, 1)
 """How many groups lie one below another, and side by side."""
+HIGHEST = max(HEIGHTS) * max(down for down, _ in GRIDS)
+"""Rows of a tile, at most."""
 OTHERS = 40
 """Registers of a thread beside sums."""
 
