@@ -137,7 +137,8 @@ def large(
     window = rng.choice(((1, 1), (3, 3), (3, 3), (5, 4), (2, 11), (1, 18)))
     stride = rng.choice(((1, 1), (1, 1), (2, 1), (2, 3), (4, 4)))
     pad = tuple(rng.randint(0, min(3, w)) for w in window for _ in range(2))
-    size = tuple(rng.randint(max(5, w), 17) if w < 17 else 19 for w in window)
+    least = rng.choice((1, 5, 5, 5))
+    size = tuple(rng.randint(max(least, w), 17) if w < 17 else 19 for w in window)
     groups = rng.choice((1, 1, 2, 3)) if kind == "conv" else 1
     channels, outputs = rng.choice(maps)
     if kind == "local":

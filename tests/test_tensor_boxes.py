@@ -1,7 +1,7 @@
 """Contractions whose operands the GPU copies as boxes (TMA) equal the oracle."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen.kernels.cuda.folded import FoldedConv
+from codegen.kernels.cuda.sliding import SlidingDw
 from codegen.kernels.cuda.writer import Built
 from ir.graph import Graph, Node
 from ir.ops import apply
@@ -61,6 +62,17 @@ def _folded(op: str, rng: Random) -> Node:
     return _first(lambda: large(op, rng, SOME, maps=maps), holds)
 
 
+def _sliding(op: str, rng: Random) -> Node:
+    """Pixels of x are met through several taps."""
+    maps = ((24, 40), (48, 32), (8, 70))
+
+    def holds(node: Node) -> bool:
+        stride: Any = node.attrs["stride"]
+        return bool(node.type.shape[3] > stride[1])
+
+    return _first(lambda: large(op, rng, FULL, maps=maps), holds)
+
+
 def _first(draw: Callable[[], Node], holds: Callable[[Node], bool]) -> Node:
     return next(node for node in iter(draw, None) if holds(node))
 
@@ -76,6 +88,7 @@ BOXED: list[tuple[Draw, str, str]] = [
     *((_kept, op, "bf16") for op in ("conv_dx", "dense_dx")),
     *((_whole, op, form) for op in ("conv_dw", "local_dw") for form in ("bf16", "tf32")),
     (_folded, "conv", "bf16"),
+    *((_sliding, "conv_dw", form) for form in ("bf16", "tf32")),
 ]
 """How operands are drawn that lie in boxes, the contraction, and its form."""
 
@@ -96,6 +109,7 @@ def draw_boxed(draw: Draw, op: str, form: str, rng: Random) -> Graph:
         (_kept, "dense_dx", "bf16"),
         (_whole, "conv_dw", "bf16"),
         (_folded, "conv", "bf16"),
+        (_sliding, "conv_dw", "bf16"),
     ),
 )
 @cases(full=12, sample=1)
@@ -105,15 +119,20 @@ def test_what_lies_in_boxes_is_copied_so(
 ) -> None:
     """Whatever its tile, groups, strides and padding."""
     rng = Random(seed)
-    with any_tile(rng) if drawn else nullcontext(), folding():
+    with any_tile(rng) if drawn else nullcontext(), preferred(rng):
         graph = draw_boxed(draw, op, form, rng)
         assert maps_of(graph)
         check(graph, rng, "groups")
 
 
-def folding() -> AbstractContextManager[Any]:
-    """Convolutions are folded wherever that is possible."""
-    return patch.object(FoldedConv, "cost", 0.0)
+@contextmanager
+def preferred(rng: Random) -> Iterator[None]:
+    """Kernels for boxes that are chosen by their cost are, in any form that is possible."""
+    with ExitStack() as stack:
+        for kernel in (FoldedConv, SlidingDw):
+            cost = property(lambda kernel: -rng.random())
+            stack.enter_context(patch.object(kernel, "cost", cost))
+        yield
 
 
 @pytest.mark.parametrize("op", OPS)

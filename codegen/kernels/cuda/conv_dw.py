@@ -36,7 +36,8 @@ class TapRows(ImageSums[Place]):
         rows, columns = super().runs()
         # All maps and taps are one box; some of them are none.
         if prod(self.taps) <= HIGHEST and max(self.taps) <= tma.BOX:
-            return replace(rows, window=self.taps), columns
+            boxes = None if rows.boxes is None else prod(self.taps)
+            return replace(rows, boxes=boxes, window=self.taps, whole=True), columns
         return replace(rows, boxes=None), columns
 
     def rows(self, images: Images, pixel: Pair, first: Expr = 0) -> At:
@@ -62,7 +63,7 @@ class TapRows(ImageSums[Place]):
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """A group and the maps begin .. end - 1 that it has; its first block of columns."""
 
     index: Expr
@@ -71,7 +72,7 @@ class _Group:
     block: Expr
 
 
-class ConvDw(TapRows[_Group]):
+class ConvDw(TapRows[Group]):
     """dw [maps, channels, kh, kw]; a block of columns may have maps of several groups."""
 
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
@@ -88,11 +89,11 @@ class ConvDw(TapRows[_Group]):
         )
         return Size(self.groups, channels * height * width, blocks, self.most, self.depth)
 
-    def place(self, product: Expr, first: Expr, last: Expr) -> _Group:
+    def place(self, product: Expr, first: Expr, last: Expr) -> Group:
         begin = product * self.maps
-        return _Group(product, begin, begin + self.maps, tirx.truncdiv(begin, WARP))
+        return Group(product, begin, begin + self.maps, tirx.truncdiv(begin, WARP))
 
-    def chunk(self, place: _Group, number: Expr) -> Chunk:
+    def chunk(self, place: Group, number: Expr) -> Chunk:
         images = self.images(number)
         pixel = self.pixel(images)
         rows = self.rows(images, pixel, place.index * self.channels)
@@ -107,13 +108,13 @@ class ConvDw(TapRows[_Group]):
     def together(self) -> int:
         return gcd(super().together, self.maps)
 
-    def block(self, place: _Group, block: Expr) -> Expr:
+    def block(self, place: Group, block: Expr) -> Expr:
         return place.block + block
 
-    def owned(self, place: _Group, output: Expr) -> tuple[Expr, ...]:
+    def owned(self, place: Group, output: Expr) -> tuple[Expr, ...]:
         return () if self.maps % WARP == 0 else (place.begin <= output, output < place.end)
 
-    def result(self, place: _Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
+    def result(self, place: Group, row: Expr, block: Expr) -> tuple[Expr, ...]:
         return place.block + block, *self.parts(row)
 
 

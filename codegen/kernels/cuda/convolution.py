@@ -4,6 +4,7 @@ where they can be copied."""
 from codegen.kernels.cuda.conv import Conv, ConvDx
 from codegen.kernels.cuda.conv_dw import ConvDw, ConvDwInBoxes
 from codegen.kernels.cuda.folded import FoldedConv
+from codegen.kernels.cuda.sliding import SlidingDw
 from codegen.kernels.cuda.winograd import conv as minimal
 from codegen.kernels.cuda.winograd import gradient
 from codegen.kernels.cuda.winograd.choice import phases
@@ -33,7 +34,8 @@ def conv_dw(region: Graph, target: Cuda, node: Node) -> ConvDw | gradient.ConvDw
     """Its weight gradient."""
     in_boxes = ConvDwInBoxes(region, target, node)
     if in_boxes.is_possible:
-        return in_boxes
+        sliding = SlidingDw.best(region, target, node)
+        return sliding if sliding and sliding.cost < in_boxes.cost else in_boxes
     direct = ConvDw(region, target, node)
     by = phases(direct, target)
     return gradient.ConvDw(region, target, node, by) if by else direct

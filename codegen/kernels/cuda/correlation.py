@@ -18,6 +18,7 @@ from codegen.kernels.cuda.images import ImageColumns
 from codegen.kernels.cuda.operand import Chunk, Element
 from codegen.kernels.cuda.strip import Strips
 from codegen.kernels.cuda.tile import Size
+from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 from codegen.targets import Cuda
 from ir.graph import Graph, Node
@@ -104,7 +105,8 @@ class Correlation(ImageColumns[Strip]):
     @property
     def _shift(self) -> bool:
         """Whether pixels meet through a tap what their neighbours meet through the next one."""
-        return self.across.stride == 1 < self.across.window <= SLID
+        several = self.across.results > 1 and self.across.window > 1
+        return several and self.across.stride == 1 and self.across.window <= SLID
 
     def operands(self) -> None:
         """Tell source and weights apart."""
@@ -133,7 +135,7 @@ class Correlation(ImageColumns[Strip]):
         products = self.images // strips.images * self.groups * self.down.results * strips.apart
         size = Size(products, self.rows, strips.blocks, self._most_chunks(), self.depth)
         taps = self.across.window
-        return replace(size, taps=taps, apart=strips.images) if self.slides else size
+        return replace(size, taps=taps, apart=(0, strips.images * WARP)) if self.slides else size
 
     def _most_chunks(self) -> int:
         if self.few:

@@ -40,15 +40,16 @@ class Run:
 
     `width` neighbours are read at once: they are aligned, and all of them valid or none. Boxes of
     rows (or columns) can be copied that begin at multiples of themselves and do not cross multiples
-    of `boxes`, of 0 not any; of None there are no boxes. A box has maps of one pixel or tap; where
-    there is a `window`, it has these extents along [maps, height, width] instead: they are a
-    chunk's steps, or, where memory runs along the depth, all rows.
+    of `boxes`, of 0 not any; of None there are no boxes. Those of rows that are `whole` are of so
+    many rows, and one tile has them all. A box has maps of one pixel or tap; where there is a
+    `window`, it has these extents along [maps, height, width] instead.
     """
 
     flipped: bool
     width: int
     boxes: int | None = None
     window: tuple[int, ...] = ()
+    whole: bool = False
 
 
 Column = Callable[[Expr, Expr, Expr], Element]

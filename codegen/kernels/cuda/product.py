@@ -111,7 +111,7 @@ class Product(Generic[Place]):
             flipped=(rows.flipped, columns.flipped),
             form=self.form,
             boxes=(rows.boxes, columns.boxes),
-            whole=rows.flipped and bool(rows.window),
+            whole=rows.whole,
         )
 
     def engine(self, size: Size) -> Engine:

@@ -32,9 +32,9 @@ class Size:
     `chunks` of `depth` steps. `width` neighbours of an operand are moved at once.
 
     Rows lie in memory along the depth where `flipped` says so, and columns; `boxes` says of both
-    which boxes can be copied (`Run`), of rows `whole` that one has them all. A chunk may have
-    several `taps`, each of `depth` steps: rows of their own, and the columns of all, which lie
-    `apart` blocks further on from tap to tap.
+    which boxes can be copied (`Run`), of rows `whole` that one tile has them all. A chunk may have
+    several `taps`, each of `depth` steps: with rows and columns of its own, or, where `apart` says
+    so, with those of the tap before from so many of them on.
     """
 
     products: int
@@ -48,7 +48,7 @@ class Size:
     boxes: tuple[int | None, int | None] = (None, None)
     whole: bool = False
     taps: int = 1
-    apart: int = 0
+    apart: tuple[int, int] = (0, 0)
 
     @property
     def in_boxes(self) -> bool:

@@ -25,7 +25,9 @@ class BoxRing(Ring):
         self, w: Writer, tile: BoxTile, array: Any, place: int, run: Run, warp: Expr
     ) -> None:
         super().__init__(w, tile, array, place, run, warp)
-        (self._boxes, self._each), self._rows = tile.boxes[place], tile.rows
+        self._boxes, self._each = tile.boxes[place]
+        self._is_own = not tile.size.apart[place]
+        self._tap = tile.further[place]
         self._barriers = Barriers(w, tile, array)
 
     def load(self, slot: Expr, at: At) -> None:
@@ -40,11 +42,12 @@ class BoxRing(Ring):
             w.call(f"copy_box_{len(element.index)}", to, map, barrier, *index)
 
     def _begins(self, first: Expr) -> tuple[Expr, Expr]:
-        """The step and the row (or column) that a box begins with: rows come tap by tap."""
-        if self._place:
+        """The step and the row (or column) that a box begins with: what taps have of their own
+        comes tap by tap."""
+        if not self._is_own:
             return 0, first
-        tap, row = tirx.truncdiv(first, self._rows), tirx.truncmod(first, self._rows)
-        return tap * self._depth, row
+        tap, along = tirx.truncdiv(first, self._tap), tirx.truncmod(first, self._tap)
+        return tap * self._depth, along
 
     def _box(self, rank: int) -> list[int]:
         """The extents of a box of an array whose axes are blocks, one, ..., lanes."""

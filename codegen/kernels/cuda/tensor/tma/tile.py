@@ -7,7 +7,6 @@ from math import gcd
 from codegen.kernels.cuda.tensor.tile import WORD
 from codegen.kernels.cuda.tensor.wgmma.tile import GroupTile
 from codegen.kernels.cuda.tile import Size, cheapest
-from codegen.kernels.cuda.writer import WARP
 
 BARRIER = 8
 """Bytes."""
@@ -28,31 +27,33 @@ class BoxTile(GroupTile):
     """A group of warps sums `height` rows of `width` blocks of columns."""
 
     copiers = 1
-    least_stages = 2
+    least_stages = 3
     most_stages = 6
     moved = 0
 
     @property
     def spans(self) -> tuple[int, int]:
-        further = (self.size.taps - 1) * self.size.apart * WARP
-        return self.rows * self.size.taps, self.columns + further
+        rows, columns = ((self.size.taps - 1) * further for further in self.further)
+        return self.rows + rows, self.columns + columns
 
     @property
     def fits(self) -> bool:
         if self.size.whole and self.rows < self.size.rows:
             return False
         # A tap's columns are those of the tap before, from a box on.
-        return self.blocks % max(1, self.size.apart) == 0 and super().fits
+        return self.columns % max(1, self.size.apart[1]) == 0 and super().fits
 
     @property
     def boxes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Of rows and of columns: how many boxes a chunk has, and how many of them are in each."""
-        rows, columns = self.size.boxes
-        wide = _evenly(gcd(self.columns, columns or 0))
-        high = _evenly(gcd(self.rows, rows or 0))
-        down, across = self.spans
-        whole = (1, self.size.rows) if self.size.whole else (down // high, high)
-        return whole, (across // wide, wide)
+        size, (down, across) = self.size, self.spans
+        high, wide = (each or 0 for each in size.boxes)
+        if size.whole:
+            down -= self.rows - size.rows
+        else:
+            high = _evenly(gcd(self.rows, high))
+        wide = _evenly(gcd(self.columns, wide))
+        return (down // high, high), (across // wide, wide)
 
     @property
     def arriving(self) -> int:

@@ -16,6 +16,7 @@ class GroupSums(TensorSums):
     def __init__(self, w: Writer, tile: GroupTile, runs: tuple[Run, Run], warp: Expr) -> None:
         self.high = tile.height // HIGH
         super().__init__(w, tile, runs, warp)
+        self._further = tile.further
         size, group = tile.size, tirx.truncdiv(warp, GROUP)
         self._within = tirx.truncmod(warp, GROUP)
         self._down, self._side = tirx.truncdiv(group, tile.side), tirx.truncmod(group, tile.side)
@@ -39,11 +40,10 @@ class GroupSums(TensorSums):
         w, tile, size = self._w, self._tile, self._tile.size
         w.call("begin_products")
         with w.unrolled(size.taps) as tap, w.unrolled(size.depth // size.form.step) as step:
-            side = self._side * tile.width + tap * size.apart
-            b = self._descriptor(1, slot, step, side * WARP)
+            rows, columns = (tap * further for further in self._further)
+            b = self._descriptor(1, slot, step, columns + self._side * tile.width * WARP)
             with w.unrolled(self.high) as i:
-                down = tap * tile.rows + self._down * tile.height
-                a = self._descriptor(0, slot, step, down + i * HIGH)
+                a = self._descriptor(0, slot, step, rows + self._down * tile.height + i * HIGH)
                 sums = w.address(self._sums, 4 * i * self._wide, 4)
                 w.call(self._function, sums, a, b)
         w.call("commit_products")

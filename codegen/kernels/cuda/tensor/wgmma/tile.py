@@ -46,6 +46,12 @@ class GroupTile(TensorTile):
         return self.warps // GROUP * (self.height + self.width * WARP)
 
     @property
+    def further(self) -> tuple[int, int]:
+        """Rows from a tap's first one to the next tap's, and columns."""
+        rows, columns = self.size.apart
+        return rows or self.rows, columns or self.columns
+
+    @property
     def registers(self) -> int:
         return self.height * self.width * WARP // (GROUP * WARP) + OTHERS
 
