@@ -283,13 +283,18 @@ def _window(pool: Node, axis: int, result: int) -> list[int]:
 
 
 @cases(full=100, sample=20)
-@given(pool=pools(), maps=st.integers(1, 8), reach=st.integers(0, 8))
-def test_patches_fit_into_shared_memory(pool: Node, maps: int, reach: int) -> None:
-    shape = 1, 8 * maps, *pool.type.shape[2:]
-    layout = best(shape, Pixels(pool).under, range(1, maps + 1), lambda each: cost(each, reach, 4))
+@given(pool=pools(), maps=st.integers(1, 8), reach=st.integers(0, 8), size=st.sampled_from((2, 4)))
+def test_patches_fit_into_shared_memory(pool: Node, maps: int, reach: int, size: int) -> None:
+    shape, lanes = (1, 8 * maps, *pool.type.shape[2:]), 16 // size
+    layout = best(
+        shape,
+        Pixels(pool).under,
+        range(1, maps + 1),
+        lambda each: cost(each, reach, lanes, size),
+    )
     assert layout is not None
     vectors = layout.size.maps * layout.under[0] * layout.under[1]
-    assert vectors * 32 * 4 <= 48 * 1024
+    assert vectors * 32 * size <= 48 * 1024
 
 
 # ---------------------------------------------------------------------------- binaries

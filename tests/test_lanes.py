@@ -29,6 +29,7 @@ from tests.test_tensor_cores import disassembled
 
 NORM: dict[str, Any] = {"size": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75}
 POOL: dict[str, Any] = {"window": (3, 3), "stride": (2, 2)}
+Program = Callable[[DType], Graph]
 emulated = pytest.mark.skipif(not emulator.available(), reason="no C++ compiler to run CUDA C")
 
 
@@ -52,6 +53,25 @@ def backward(dtype: DType) -> Graph:
     dx = apply("lrn_dx", x, dy, name="dx", groups=2, **NORM)
     masked = apply("relu_dx", x, dx, name="masked")
     return Graph("backward", (x, y, dz, dy, dx, masked), (masked,))
+
+
+def alone(op: str, *operands: str, **attrs: Any) -> Program:
+    """An op of values of one shape, and of scalars by their type."""
+
+    def program(dtype: DType) -> Graph:
+        leaves = [leaf(name, dtype, 64, 16, 9, 9) for name in operands]
+        scalars = [leaf(name, DType.U32) for name in ("seed", "step") if op == "dropout"]
+        y = apply(op, *leaves, *scalars, name="y", **attrs)
+        return Graph("alone", (*leaves, *scalars, y), (y,))
+
+    return program
+
+
+def unpooled(dtype: DType) -> Graph:
+    """The adjoint of a pool, and that of a relu before it."""
+    y, dz = leaf("y", dtype, 64, 16, 27, 27), leaf("dz", dtype, 64, 16, 13, 13)
+    dy = apply("max_pool_dx", y, dz, name="dy", **POOL)
+    return Graph("unpooled", (y, dz, dy, dx := apply("relu_dx", y, dy, name="dx")), (dx,))
 
 
 def update(dtype: DType) -> Graph:
@@ -82,18 +102,35 @@ def summed(dtype: DType) -> Graph:
     return Graph("sum", (dy, db := apply("bias_dw", dy, name="db", rank=1)), (db,))
 
 
-Program = Callable[[DType], Graph]
 F32, BF16 = DType.F32, DType.BF16
 WIDTHS: list[tuple[Program, DType, set[str], set[str]]] = [
     (forward, F32, {"128"}, {"128"}),
-    (forward, BF16, {"64"}, {"64"}),
+    (forward, BF16, {"128"}, {"128"}),
     (backward, F32, {"128"}, {"128"}),
-    (backward, BF16, {"64"}, {"64"}),
+    # The norm's threads have four lanes, as its terms take many registers.
+    (backward, BF16, {"128", "64"}, {"64"}),
     (mask, F32, {"128"}, {"128"}),
     (mask, BF16, {"128"}, {"128"}),
     # Rates are scalars.
     (update, F32, {"128", "32"}, {"128"}),
     (update, BF16, {"128", "32"}, {"128", "64"}),
+]
+WIDTHS += [
+    (program, dtype, {"128"}, {"128"})
+    for program in (
+        alone("lrn", "x", **NORM),
+        alone("max_pool", "x", **POOL),
+        alone("avg_pool", "x", **POOL),
+        alone("tanh", "x"),
+        alone("slice", "x", axis=1, start=3, size=8),
+        alone("concat", "a", "b", axis=1),
+        unpooled,
+    )
+    for dtype in (F32, BF16)
+]
+# The seed and the step are scalars, too.
+WIDTHS += [
+    (alone("dropout", "x", p=0.5, stream=0), each, {"128", "32"}, {"128"}) for each in (F32, BF16)
 ]
 """Bits of the loads and stores of a program."""
 
@@ -118,8 +155,8 @@ def accesses(opcodes: dict[str, int], memory: str) -> set[str]:
 def test_rows_are_read_and_written_in_vectors(
     program: Program, dtype: DType, loads: set[str], stores: set[str], arch: str
 ) -> None:
-    """In one launch, with everything in registers. Shared memory holds floats: eight threads, which
-    meet it together, have the 32 banks of one row."""
+    """In one launch, with everything in registers. Shared memory is met in the same vectors, for it
+    holds elements of the type."""
     built, source = made(program(dtype), arch)
     assert len(built.launches) == 1
     assert built.scratch == 0
@@ -129,7 +166,15 @@ def test_rows_are_read_and_written_in_vectors(
     opcodes = disassembler.opcodes(binary.cubin)[symbol]
     assert accesses(opcodes, "LDG") == loads
     assert accesses(opcodes, "STG") == stores
-    assert accesses(opcodes, "LDS") | accesses(opcodes, "STS") <= {"128"}
+    assert accesses(opcodes, "LDS") | accesses(opcodes, "STS") <= loads
+
+
+@disassembled
+def test_bf16_is_rounded_once_and_by_pairs() -> None:
+    """A maximum is a bf16 number already; eight lanes of a thread go to memory as four pairs."""
+    _, source = made(alone("max_pool", "x", **POOL)(BF16), "sm_90a")
+    (opcodes,) = disassembler.opcodes(compiled(source.text, "sm_90a").cubin).values()
+    assert sum(count for opcode, count in opcodes.items() if opcode.startswith("F2FP")) == 4
 
 
 @disassembled

@@ -9,6 +9,15 @@ static ushort bf16_bits(float value) {
   return value != value ? 0x7FFF : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
 }
 
+static float bf16_number(const ushort *elements, int i) {
+  return __uint_as_float((uint)elements[i] << 16);
+}
+
+static void bf16_pair(ushort *elements, float first, float second) {
+  elements[0] = bf16_bits(first);
+  elements[1] = bf16_bits(second);
+}
+
 static uint tf32_bits(uint bits) {
   const bool finite = (bits & 0x7F800000) != 0x7F800000;
   return finite ? (bits + 0x1000) & 0xFFFFE000 : bits;

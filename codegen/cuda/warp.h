@@ -9,6 +9,18 @@ __device__ __forceinline__ unsigned short bf16_bits(float value) {
   return (unsigned short)pair;
 }
 
+// The number that element i of an array in registers stands for: two elements share a register, of
+// which the compiler else would take the upper one out first.
+__device__ __forceinline__ float bf16_number(const unsigned short *elements, int i) {
+  unsigned pair = ((const unsigned *)elements)[i / 2];
+  return __uint_as_float(i % 2 ? pair & 0xffff0000u : pair << 16);
+}
+
+// Set two neighbours of such an array to two numbers, rounded like one.
+__device__ __forceinline__ void bf16_pair(unsigned short *elements, float first, float second) {
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*(unsigned *)elements) : "f"(second), "f"(first));
+}
+
 // The larger of two floats; NaN if one is.
 __device__ __forceinline__ float larger(float a, float b) {
   asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));

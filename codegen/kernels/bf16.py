@@ -18,6 +18,11 @@ def number(bits: Expr) -> Expr:
     return tirx.reinterpret("float32", high)
 
 
+def number_among(elements: Expr, place: Expr) -> Expr:
+    """The same of one among elements in registers, of which two share one, by their address."""
+    return tirx.call_pure_extern("float32", "bf16_number", elements, place)
+
+
 def bits(value: Expr) -> Expr:
     """The bits of the nearest bf16 number, of two the even one; NaN stays NaN."""
     return tirx.call_pure_extern(STORED, "bf16_bits", value)

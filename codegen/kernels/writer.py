@@ -26,6 +26,10 @@ HELD_DTYPE |= {DType.BF16: "float32"}
 TIR_DTYPE = HELD_DTYPE | {DType.BF16: bf16.STORED}
 """Of the elements of an argument."""
 
+_CHOOSING = {"relu", "relu_dx", "max_pool", "dropout"}
+_CHOOSING |= {"concat", "slice", "unslice", "flatten", "unflatten"}
+"""Ops of whose results each element is one of an operand's, or zero."""
+
 Lane = Callable[[Expr], Expr]
 """A value at a position: its scalar in a given lane."""
 
@@ -98,7 +102,7 @@ class Writer(Loops):
 
     def rounded(self, node: Node, value: Lane) -> Lane:
         """What was computed for a node, as its type has it: bf16 numbers stay float32."""
-        if node.type.dtype is not DType.BF16:
+        if node.type.dtype is not DType.BF16 or _is_chosen(node):
             return value
         return lambda lane: bf16.rounded(value(lane))
 
@@ -137,6 +141,11 @@ class Writer(Loops):
     def blocks(self, type: TensorType) -> int:
         """Blocks along axis 0; 1 for a scalar."""
         return self.layout.blocks(type)
+
+
+def _is_chosen(node: Node) -> bool:
+    """Whether all elements are zero or an operand's, which are bf16 numbers already."""
+    return node.op in _CHOOSING and all(x.type.dtype is not DType.F32 for x in node.inputs)
 
 
 def constant(node: Node) -> Expr:

@@ -2,7 +2,7 @@
 
 A row is the 32 elements of axis 0 at one position. Threads share it: with one lane each they are a
 warp; with four lanes each, a warp has four rows, and a thread reads and writes 16 bytes of floats
-at once. Every launch says how many lanes its threads have.
+at once; with eight, 16 bytes of bf16. Every launch says how many lanes its threads have.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import DataType, tirx
 
-from codegen.kernels import writer
+from codegen.kernels import bf16, writer
 from codegen.kernels.memory import Home
 from codegen.kernels.writer import Lane, at_lane
 from codegen.loops import Expr
@@ -60,13 +60,13 @@ class Lanes(writer.Writer):
 
     @contextmanager
     def spread(self, lanes: int) -> Iterator[Expr]:
-        """Have threads of a warp, which have a lane each, share `lanes` rows instead: each has so
-        many lanes of one of them. Yields which."""
-        assert self.lanes == 1
-        thread, threads = self.lane, self.width // lanes
+        """Have the threads of a row share several instead, for each has so many lanes of one of
+        them. Yields which. What is in registers cannot be met meanwhile."""
+        lane, fewer = self.lane, self.lanes
+        thread, threads = tirx.truncdiv(lane, fewer), self.width // lanes
         self.lanes, self.lane = lanes, tirx.truncmod(thread, threads) * lanes
         yield tirx.truncdiv(thread, threads)
-        self.lanes, self.lane = 1, thread
+        self.lanes, self.lane = fewer, lane
 
     # ------------------------------------------------------------------------ registers
 
@@ -106,6 +106,9 @@ class Lanes(writer.Writer):
             with self.vector(count) as i:
                 element = home.element(*at, self.lane + begin + i)
                 self.store(held, element, begin + i)
+        if home.dtype == bf16.STORED:
+            address = self.address(held, 0, 1)
+            return lambda lane: bf16.number_among(address, self.own(lane))
         return lambda lane: home.number(held[self.own(lane)])
 
     def put_row(self, home: Home, at: Sequence[Expr], value: Lane) -> None:
@@ -113,11 +116,20 @@ class Lanes(writer.Writer):
             super().put_row(home, at, value)
             return
         held = self.local(self.lanes, dtype=home.dtype)
-        with self.each_lane() as lane:
-            self.store(held, home.bits(value(lane)), self.own(lane))
+        if home.dtype == bf16.STORED:
+            self._round(value, held)
+        else:
+            with self.each_lane() as lane:
+                self.store(held, value(lane), self.own(lane))
         for begin, count in self._vectors(home):
             with self.vector(count) as i:
                 home.put(held[begin + i], *at, self.lane + begin + i)
+
+    def _round(self, value: Lane, held: Any) -> None:
+        """Set an array to the bf16 bits of all lanes, two by an instruction."""
+        with self.unrolled(self.lanes // 2) as pair:
+            first = self.lane + 2 * pair
+            self.call("bf16_pair", self.address(held, 2 * pair, 1), value(first), value(first + 1))
 
     def _is_together(self, home: Home, at: Sequence[Expr | Lane]) -> bool:
         """Whether this thread's lanes lie side by side, and there are several."""

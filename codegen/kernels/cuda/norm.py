@@ -117,21 +117,31 @@ def _lrn_dx(p: Position, node: Node) -> Lane:
 
 
 _MOST = 8  # maps that a thread computes
-_VALUES = 48  # that it looks at, as many as leave room for others in its registers
+_FEW = 4  # lanes of which it looks at many maps
+_VALUES = {"lrn": 64, "lrn_dx": 48}
+"""That it looks at, as many as leave room for others in its registers."""
 
 
 def together(nodes: Iterable[Node], lanes: int) -> list[int]:
     """How many maps of so many lanes a thread may compute, given all that it computes."""
     norms = [node for node in nodes if node.op in RULES]
     maps = gcd(*(node.type.shape[1] // integer(node, "groups") for node in norms))
-    most = max(1, min(_MOST, _VALUES // lanes - reach(norms)))
+    most = max(1, min(_MOST, _room(norms) // lanes - reach(norms)))
     return [count for count in range(1, most + 1) if maps % count == 0]
 
 
-def fits(nodes: Iterable[Node], lanes: int) -> bool:
-    """Whether a thread has room for so many lanes of what it looks at for one map."""
+def lanes(nodes: Iterable[Node], most: int) -> int:
+    """How many lanes a thread has, of so many at most: all if it then has room for as many maps of
+    its own as it looks at beside them, which are computed again by others; else few or one, so that
+    what it looks at for one map fits."""
     norms = [node for node in nodes if node.op in RULES]
-    return not norms or lanes * (1 + reach(norms)) <= _VALUES
+    if not norms or 2 * reach(norms) * most <= _room(norms):
+        return most
+    return _FEW if (1 + reach(norms)) * _FEW <= _room(norms) else 1
+
+
+def _room(norms: Iterable[Node]) -> int:
+    return min(_VALUES[node.op] for node in norms)
 
 
 def reach(nodes: Iterable[Node]) -> int:

@@ -20,7 +20,7 @@ from codegen.loops import Expr
 Shape = tuple[int, ...]
 WARPS = 8
 _LARGEST = 16  # rows or columns of a patch
-_SHARED = 48 * 1024 // (4 * WARP)  # rows of lanes that a block has room for
+_SHARED = 48 * 1024 // WARP  # bytes of every lane that a block has room for
 
 Span = Callable[[int, Range], Range]
 """Along an axis (0 down, 1 across), the source under some results."""
@@ -66,7 +66,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a patch takes: values in shared memory, each a row of lanes, and time in any unit."""
+    """What a patch takes: bytes of a lane in shared memory, and time in any unit."""
 
     shared: int
     time: float
@@ -124,9 +124,18 @@ class Patch:
         ranges += zip(begin, end, strict=True)
         return self._box((maps + before + after, *extents), ranges)
 
-    def array(self, box: Box, dtype: str = "float32") -> "Shared":
-        """Shared memory for the values of a box."""
+    def array(self, box: Box, dtype: str) -> "Shared":
+        """Shared memory for the values of a box, such as TIR_DTYPE of a node's."""
         return Shared(self.w, self.w.shared(*box.extents, WARP, dtype=dtype), box)
+
+    @contextmanager
+    def spread(self, lanes: int) -> Iterator[None]:
+        """Have threads go over boxes with more lanes each meanwhile."""
+        row, rows = self._row, lanes // self.w.lanes
+        with self.w.spread(lanes) as part:
+            self._row = row * rows + part
+            yield
+        self._row = row
 
     @contextmanager
     def each(self, box: Box, maps: int = 1) -> Iterator[list[Expr]]:

@@ -10,6 +10,7 @@ from codegen.kernels.cuda.position import Column, Position
 from codegen.kernels.geometry import Geometry
 from codegen.kernels.grouping import Group
 from codegen.kernels.ranges import Range, largest
+from codegen.kernels.writer import TIR_DTYPE
 from codegen.loops import Expr
 from ir.graph import Node
 
@@ -23,17 +24,19 @@ def pooled(groups: Groups, group: Group, after: Group) -> bool:
     lanes = min(groups.lanes(group), groups.lanes(after, group.kept))
     has_norm = any(node.op in norm.RULES for node in computed)
     maps, reach = (norm.together(computed, lanes), norm.reach(computed)) if has_norm else ([1], 0)
-    layout = best(after.shape, pixels.under, maps, lambda layout: cost(layout, reach, lanes))
+    size = pool.inputs[0].type.dtype.bytes
+    layout = best(after.shape, pixels.under, maps, lambda layout: cost(layout, reach, lanes, size))
     if layout is None:
         return False
     _launch(groups, (group, after), pool, (layout, pixels), lanes)
     return True
 
 
-def cost(layout: Layout, reach: int, lanes: int) -> Cost:
-    """A thread makes all maps of a position of the source at once, and looks at `reach` more."""
+def cost(layout: Layout, reach: int, lanes: int, size: int) -> Cost:
+    """A thread makes all maps of a position of the source at once, and looks at `reach` more; an
+    element has `size` bytes."""
     (down, across), maps = layout.under, layout.size.maps
-    return Cost(maps * down * across, turns(down * across, lanes) * (maps + reach))
+    return Cost(maps * down * across * size, turns(down * across, lanes) * (maps + reach))
 
 
 def _pool(groups: Groups, group: Group, after: Group) -> Node | None:
@@ -82,7 +85,7 @@ def _launch(
     places, places_after = groups.reserve(group, {pool}), groups.reserve(after)
     maps = cut[0].size.maps
     with patches(w, cut[0], lanes) as patch:
-        array = patch.array(patch.source)
+        array = patch.array(patch.source, TIR_DTYPE[x.type.dtype])
         with patch.each(patch.source, maps) as at:
             pixel = Column(w, groups.rules, at, maps)
             values = [position.vector(x) for position in pixel.positions]

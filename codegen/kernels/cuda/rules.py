@@ -21,7 +21,7 @@ RULES: dict[str, Rule] = {**pointwise.RULES, **copy.RULES, **_GATHERS}
 """The others."""
 
 _ALONE = {"crop", *reduce.MAKERS, *loss.MAKERS}
-_SEVERAL = 4  # lanes for which what is more than pointwise fits into registers
+_MOST = 8  # lanes of a thread
 
 _COSTLY = {"tanh", "dropout", "crop", *_GATHERS, *copy.RULES}
 
@@ -41,11 +41,10 @@ def lanes(nodes: Collection[Node]) -> int:
     """How many neighbouring lanes a thread has that computes some values: enough for the largest
     elements to be read and written in whole vectors, and one where lanes go different ways."""
     apart = any(node.op in _ALONE or node.attrs.get("axis") == 0 for node in nodes)
-    if apart or not norm.fits(nodes, _SEVERAL):
+    if apart:
         return 1
     sizes = {x.type.dtype.bytes for node in nodes for x in (node, *node.inputs) if x.type.shape}
-    in_vectors = VECTOR // max(sizes, default=VECTOR)
-    return min(in_vectors, _SEVERAL) if any(n.op in _COSTLY for n in nodes) else in_vectors
+    return norm.lanes(nodes, min(_MOST, VECTOR // max(sizes, default=VECTOR)))
 
 
 def _is_repeated(node: Node, place: int, kept: set[Node]) -> bool:

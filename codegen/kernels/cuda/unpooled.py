@@ -17,7 +17,7 @@ from codegen.kernels.cuda.writer import Writer
 from codegen.kernels.geometry import Geometry
 from codegen.kernels.grouping import Access, Group, access_of
 from codegen.kernels.ranges import Range
-from codegen.kernels.writer import Lane, Rule
+from codegen.kernels.writer import TIR_DTYPE, Lane, Rule
 from codegen.loops import Expr
 from ir.graph import Node
 
@@ -34,7 +34,7 @@ def unpooled(groups: Groups, group: Group) -> bool:
         group.shape,
         windows.under,
         [1],
-        lambda layout: Cost(windows.arrays * prod(layout.under), turns(prod(layout.under), lanes)),
+        lambda layout: Cost(windows.bytes * prod(layout.under), turns(prod(layout.under), lanes)),
     )
     if layout is None:
         return False
@@ -61,7 +61,7 @@ class _Windows:
         self._node, self._counts = node, node.inputs[1].type.shape[2:]
         self._geometry = Geometry(node, node.type.shape[2:])
         self._first = node.attrs["ties"] == "first"
-        self.arrays = 1 + self._first
+        self.bytes = node.type.dtype.bytes + 4 * self._first  # of a maximum
         self.taps = prod(self._geometry.window)
 
     def under(self, axis: int, pixels: Range) -> Range:
@@ -71,7 +71,7 @@ class _Windows:
     def found(self, groups: Groups, patch: Patch, box: Box) -> Rule:
         """The rule of `max_pool_dx` once the maxima of a box of windows have been found."""
         w = groups.writer
-        value = patch.array(box)
+        value = patch.array(box, TIR_DTYPE[self._node.type.dtype])
         place = patch.array(box, "int32") if self._first else None
         with patch.each(box) as at:
             taps = self._geometry.taps(*at[2:])
@@ -105,29 +105,39 @@ def unpooled_norm(groups: Groups, group: Group, after: Group) -> bool:
         return False
     (value,) = group.kept
     computed, windows = groups.computed(after, group.kept), _Windows(node)
-    lanes = min(groups.lanes(group), groups.lanes(after, group.kept))
-    count, around = max(norm.together(computed, lanes)), norm.around(computed)
+    # What is done before the norm leaves room for more lanes.
+    many = groups.lanes(group)
+    own = _Own(computed, min(many, groups.lanes(after, group.kept)))
     layout = best(
         after.shape,
         windows.under,
-        [n * count for n in range(1, _MAPS + 1) if after.shape[1] % (n * count) == 0],
-        lambda layout: _cost(layout, windows, count, sum(around), lanes),
+        [n * own.maps for n in range(1, _MAPS + 1) if after.shape[1] % (n * own.maps) == 0],
+        lambda layout: _cost(layout, windows, many, own, value.type.dtype.bytes),
     )
     if layout is None:
         return False
     places = groups.reserve(after)
-    with patches(w, layout, lanes) as patch:
-        pixels, under = (patch.wider(box, *around) for box in (patch.results, patch.source))
-        rules = groups.rules | {"max_pool_dx": windows.found(groups, patch, under)}
-        gradient = patch.array(pixels)
-        with patch.each(pixels) as at:
-            w.put_row(gradient, at, Position(w, rules, at).vector(value))
+    with patches(w, layout, own.lanes) as patch:
+        pixels, under = (patch.wider(box, *own.around) for box in (patch.results, patch.source))
+        gradient = patch.array(pixels, TIR_DTYPE[value.type.dtype])
+        with patch.spread(many):
+            rules = groups.rules | {"max_pool_dx": windows.found(groups, patch, under)}
+            with patch.each(pixels) as at:
+                w.put_row(gradient, at, Position(w, rules, at).vector(value))
         w.barrier()
         w.homes[value] = gradient
-        with patch.each(patch.results, count) as at:
-            groups.write(after, places, Column(w, groups.rules, at, count).positions)
+        with patch.each(patch.results, own.maps) as at:
+            groups.write(after, places, Column(w, groups.rules, at, own.maps).positions)
     w.places |= places
     return True
+
+
+class _Own:
+    """What a thread has of a norm's adjoint: lanes, maps, and those `around` that it looks at."""
+
+    def __init__(self, computed: Collection[Node], lanes: int) -> None:
+        self.lanes = lanes
+        self.maps, self.around = max(norm.together(computed, lanes)), norm.around(computed)
 
 
 def _is_for_norm(groups: Groups, group: Group, after: Group) -> bool:
@@ -159,15 +169,13 @@ def _follows(value: Node, node: Node, computed: Collection[Node]) -> bool:
     return value is node or (value in computed and any(followed))
 
 
-def _cost(layout: Layout, windows: _Windows, count: int, around: int, lanes: int) -> Cost:
-    """Time is instructions of a lane, roughly: 3 for a pixel of a window, 30 to ask whether it is a
-    maximum, 40 for a map of a norm, of which a thread looks at `around` more than it computes."""
-    size = layout.size
-    maps, pixels = size.maps + around, size.rows * size.columns
-    under = maps * prod(layout.under)
-    return Cost(
-        windows.arrays * under + maps * pixels,
-        turns(under, lanes) * 3 * windows.taps
-        + turns(maps * pixels, lanes) * 30
-        + turns(size.maps // count * pixels, lanes) * 40 * (count + around),
-    )
+def _cost(layout: Layout, windows: _Windows, many: int, own: _Own, size: int) -> Cost:
+    """Time is instructions, roughly: for each lane 3 for a pixel of a window, 25 to ask whether it
+    is a maximum, 40 for a map of a norm. A thread has `many` lanes before the norm; what a pixel
+    gets has `size` bytes."""
+    around, pixels = sum(own.around), layout.size.rows * layout.size.columns
+    maps = layout.size.maps + around
+    under, given = maps * prod(layout.under), maps * pixels
+    normed = turns(layout.size.maps // own.maps * pixels, own.lanes) * (own.maps + around)
+    time = many * (turns(under, many) * 3 * windows.taps + turns(given, many) * 25)
+    return Cost(windows.bytes * under + size * given, time + own.lanes * normed * 40)
