@@ -9,6 +9,7 @@ maps, chunks run over maps and taps as one.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
+from math import inf
 
 from tvm import tirx
 
@@ -17,6 +18,7 @@ from codegen.kernels.cuda.form import BF16
 from codegen.kernels.cuda.images import ImageColumns
 from codegen.kernels.cuda.operand import Chunk, Element
 from codegen.kernels.cuda.strip import Strips
+from codegen.kernels.cuda.tensor import tma
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
@@ -82,10 +84,10 @@ class Correlation(ImageColumns[Strip]):
             self.strips = min(choices, key=self._cost)
 
     def _cost(self, strips: Strips) -> float:
-        """With products of other strips."""
+        """With products of other strips, if they have room."""
         other = copy(self)
         other.strips = strips
-        return other.cost
+        return other.cost if tma.has_room(other.sized()) else inf
 
     def geometry(self) -> None:
         """Find what is summed: maps, and taps along two axes; and how many at once."""

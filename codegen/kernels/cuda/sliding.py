@@ -56,14 +56,9 @@ class SlidingDw(ConvDw):
                 other = copy(self)
                 other.pixels, other.each = pixels, each
                 other.positions = self.down.results * other._strips
-                if other._has_room:
+                size = other.sized()
+                if other.engine(size) is tma and tma.has_room(size):
                     yield other
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether boxes are copied, and a tile holds them."""
-        size = self.sized()
-        return self.engine(size) is tma and any(tile.fits for tile in tma.BoxTile.every(size))
 
     @property
     def _strips(self) -> int:

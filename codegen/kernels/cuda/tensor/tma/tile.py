@@ -76,6 +76,11 @@ def _evenly(extent: int) -> int:
     return next(extent // n for n in range(1, extent + 1) if extent % n == 0 and extent // n <= BOX)
 
 
+def has_room(size: Size) -> bool:
+    """Whether some tile has."""
+    return any(tile.fits for tile in BoxTile.every(size))
+
+
 def best_tile(size: Size) -> BoxTile:
     """The cheapest."""
     return cheapest(BoxTile.every(size))
