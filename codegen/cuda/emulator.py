@@ -29,7 +29,7 @@ Order = Literal["forward", "backward"]
 KEPT = 512
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = (
-    *("-std=c++17", "-O2", "-march=native", "-shared", "-fPIC", "-w"),
+    *("-std=c++17", "-O1", "-march=native", "-shared", "-fPIC", "-w"),
     *("-fno-exceptions", "-fno-rtti"),
     # GCC 12 makes vectors of loads that a loop does on one condition, and loads nothing.
     "-fno-tree-vectorize",
