@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import process_time
 from xml.etree import ElementTree
 
 import pytest
@@ -31,7 +31,7 @@ from ir.type import Device, DType, IRError, TensorType
 from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
 from tests.commands import assert_refused, python
-from tests.counts import cases
+from tests.counts import cases, sampled
 from tests.graphs import SEEDS, big_network, networks, random_graph
 from tests.models import SMALL
 from tests.op_cases import draw_program
@@ -496,13 +496,13 @@ def deep(nodes: int) -> Graph:
     return Graph("deep", tuple(chain), (chain[-1],))
 
 
-@pytest.mark.parametrize("program", [wide, deep, big_network])
+@pytest.mark.parametrize("program", sampled([wide, deep, big_network], big_network))
 def test_large_programs_take_seconds(program: Callable[[int], Graph]) -> None:
     graph = program(10_000)
-    begin = perf_counter()
+    begin = process_time()
     drawing = draw(graph, Detail.NODES)
     svg, dot = print_svg(drawing), print_dot(drawing)
-    assert perf_counter() - begin < 20  # alone, about 3
+    assert process_time() - begin < 20  # alone, about 3
     boxes = rects(ElementTree.fromstring(svg))
     assert len(boxes) == len(drawing.boxes) > 5_000
     assert dot.count('<TABLE BORDER="1"') == len(boxes)
