@@ -7,6 +7,7 @@ from frontend.cifar import cifar
 from frontend.oneweirdtrick import oneweirdtrick
 from frontend.vgg import vgg
 from ir.graph import Graph
+from tests.counts import sampled
 
 
 def _small_alexnet(**options: object) -> Callable[[], Graph]:
@@ -30,3 +31,6 @@ SMALL: dict[str, Callable[[], Graph]] = {
     "oneweirdtrick": lambda: oneweirdtrick(2, width=0.125, image=64, classes=10),
     "vgg": lambda: vgg(2, width=0.125, image=32, classes=10),
 }
+
+SOME = sampled(list(SMALL), "paper", "towers-4", "11pct", "18pct", "oneweirdtrick", "vgg")
+"""A few that have every op between them; the others under `--full` only."""

@@ -149,7 +149,7 @@ def check_steps(assembled: Assembled) -> None:
         assert print_graph(parse(text.decode())).encode() == text
 
 
-@cases(full=12, sample=2)
+@cases(full=12, sample=1)
 @given(networks())
 def test_generated_plans_equal_the_oracle(
     tmp_path_factory: pytest.TempPathFactory, graph: Graph

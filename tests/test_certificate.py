@@ -15,7 +15,7 @@ from passes.fed import fed_values
 from passes.pipeline import run_passes
 from tests.counts import cases
 from tests.graphs import SEEDS, networks, random_graph
-from tests.models import SMALL
+from tests.models import SMALL, SOME
 
 UNTIL = ("split", "place", "transfer", "grad", "sgd", "simplify")
 MOST_FREE = 11
@@ -70,7 +70,7 @@ def test_no_placement_moves_fewer_bytes(seed: int) -> None:
     assert certify(graph).bound == best
 
 
-@cases(full=200, sample=25)
+@cases(full=200, sample=10)
 @given(networks())
 def test_the_bound_holds(graph: Graph) -> None:
     for devices in (1, 2, 4):
@@ -79,7 +79,7 @@ def test_the_bound_holds(graph: Graph) -> None:
         assert certificate.exact == (len(program(graph, devices).devices()) <= 2)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", SOME)
 def test_the_bound_holds_for_models(model: str) -> None:
     for devices in (2, 4):
         certificate = certify(program(SMALL[model](), devices))

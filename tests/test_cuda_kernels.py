@@ -90,7 +90,7 @@ def test_nan_is_not_hidden(op: str) -> None:
 
 
 @pytest.mark.parametrize("ties", ["all", "first"])
-@cases(full=20, sample=3)
+@cases(full=20, sample=2)
 @given(seed=SEEDS)
 def test_ties(ties: str, seed: int) -> None:
     rng = Random(seed)
@@ -104,7 +104,7 @@ def test_ties(ties: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("op", ["lrn", "lrn_dx", "spatial_lrn", "spatial_lrn_dx"])
-@cases(full=20, sample=3)
+@cases(full=20, sample=1)
 @given(seed=SEEDS, size=st.integers(1, 8), maps=st.integers(1, 9), groups=st.integers(1, 3))
 def test_norms_of_any_window(op: str, seed: int, size: int, maps: int, groups: int) -> None:
     attrs: dict[str, Any] = {"size": size, "k": 2.0, "alpha": 0.5, "beta": 0.75}
@@ -154,7 +154,7 @@ def test_regions_of_networks(graph: Graph, seed: int, devices: int) -> None:
         check(region, random_values(region, rng), 32 * BOUND)
 
 
-@cases(full=80, sample=8)
+@cases(full=80, sample=4)
 @given(seed=SEEDS)
 def test_any_program_is_a_region(seed: int) -> None:
     rng = Random(seed)
@@ -163,7 +163,7 @@ def test_any_program_is_a_region(seed: int) -> None:
     check(graph, random_values(graph, rng), 32 * BOUND)
 
 
-@cases(full=25, sample=4)
+@cases(full=25, sample=2)
 @given(seed=SEEDS)
 def test_pointwise_kernels_work_in_place(seed: int) -> None:
     rng = Random(seed)
@@ -203,7 +203,7 @@ def test_integers_are_kept_between_launches() -> None:
 
 
 @pytest.mark.parametrize("op", ["relu", "tanh"])
-@cases(full=20, sample=3)
+@cases(full=20, sample=2)
 @given(seed=SEEDS)
 def test_a_state_is_overwritten_when_all_have_read_it(op: str, seed: int) -> None:
     """Its new value at a pixel is that of a window of the old ones."""
@@ -229,7 +229,7 @@ def test_a_scalar_state_is_updated_once() -> None:
 # ---------------------------------------------------------------------------- shared memory
 
 
-@cases(full=40, sample=6)
+@cases(full=40, sample=3)
 @given(seed=SEEDS, batch=st.sampled_from((1, 3, 32, 33)))
 def test_norms_and_pools(seed: int, batch: int) -> None:
     rng = Random(seed)

@@ -19,7 +19,7 @@ from passes.memory import ALIGNMENT, Arenas, plan_memory
 from passes.pipeline import EVALUATE, TRAIN, run_passes
 from tests.counts import cases
 from tests.graphs import feeds, networks
-from tests.models import SMALL
+from tests.models import SMALL, SOME
 
 HELD = {
     DType.F32: np.float32,
@@ -127,7 +127,7 @@ def check_in_place(graph: Graph, lifetimes: Lifetimes) -> None:
                     assert same or view or region[node] not in whole
 
 
-@cases(full=200, sample=25)
+@cases(full=200, sample=10)
 @given(networks())
 def test_generated_programs_run_in_their_arenas(graph: Graph) -> None:
     for devices in (1, 2, 4):
@@ -137,7 +137,7 @@ def test_generated_programs_run_in_their_arenas(graph: Graph) -> None:
             check_arena_run(program)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", SOME)
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_models_run_in_their_arenas(model: str, devices: int) -> None:
     program = run_passes(SMALL[model](), TRAIN, Context(devices))

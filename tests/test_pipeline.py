@@ -22,13 +22,13 @@ from passes.pipeline import (
     run_passes,
 )
 from tests.commands import assert_refused, python
-from tests.models import SMALL
+from tests.models import SMALL, SOME
 
 PAPER = print_graph(SMALL["paper"]())
 
 
 @pytest.mark.parametrize("names", [TRAIN, EVALUATE, ACCUMULATE, APPLY])
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", SOME)
 def test_every_program_of_every_model_prints_and_parses(model: str, names: tuple[str, ...]) -> None:
     for devices in (1, 2, 4):
         graph = run_passes(SMALL[model](), names, Context(devices))

@@ -22,7 +22,7 @@ from passes.report import macs_per_image, parameters
 from tests.closeness import assert_same_results
 from tests.counts import cases
 from tests.graphs import SEEDS, feeds, networks, random_graph
-from tests.models import SMALL
+from tests.models import SMALL, SOME
 
 PLACED = ("split", "place", "transfer")
 
@@ -39,7 +39,7 @@ def gradients(graph: Graph, devices: int | None = None) -> Results:
 # ---------------------------------------------------------------------------- same meaning
 
 
-@cases(full=200, sample=25)
+@cases(full=200, sample=12)
 @given(networks(differentiable=True))
 def test_whole_equals_placed(graph: Graph) -> None:
     whole = gradients(graph)
@@ -47,7 +47,7 @@ def test_whole_equals_placed(graph: Graph) -> None:
         assert_same_results(gradients(graph, devices), whole, 1e-9)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", SOME)
 def test_every_model_equals_its_placed_self(model: str) -> None:
     graph = SMALL[model]()
     whole = gradients(graph)

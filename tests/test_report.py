@@ -8,7 +8,7 @@ from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
 from passes.report import report
 from tests.commands import assert_refused, python
-from tests.models import SMALL
+from tests.models import SMALL, SOME
 
 ALEXNET = print_graph(alexnet())
 
@@ -51,7 +51,7 @@ def test_a_placed_program_is_reported_as_it_is(until: str) -> None:
     assert f"7 transfers forward and {backward} backward" in done.out
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", SOME)
 @pytest.mark.parametrize(("devices", "precision"), [(1, "fp32"), (2, "fp32"), (4, "bf16")])
 def test_every_model_has_a_report(model: str, devices: int, precision: str) -> None:
     graph = SMALL[model]()
