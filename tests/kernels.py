@@ -13,8 +13,9 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 os.environ.setdefault("TVM_NUM_THREADS", "4")
 
 from codegen.cpu import machine_code
-from codegen.cuda import cubins, emulator
+from codegen.cuda import emulator
 from codegen.cuda.emulated import given
+from codegen.cuda.generated import generated
 from codegen.kernels import build
 from codegen.kernels.cpu.writer import Built as CpuBuilt
 from codegen.region import Region, extract
@@ -68,7 +69,7 @@ def run_built(built: Any, region: Region, target: Target) -> Code:
 
 
 def _emulated(built: Any, region: Region, target: Cuda) -> Code:
-    made = cubins.generated(built, region.graph, target)
+    made = generated(built, region.graph, target)
     module = emulator.compile(made.text)
     items = [node.type.dtype.bytes for node in region.arguments]
 

@@ -13,8 +13,11 @@ from tvm import ir, tirx
 
 from codegen.cuda import cubins, emulator, toolchain
 from codegen.cuda.compiler import Binary, Compiler, Resources
-from codegen.cuda.cubins import DYNAMIC, SCRATCH, compiled, generated
+from codegen.cuda.cubins import compiled
+from codegen.cuda.generated import DYNAMIC, SCRATCH, generated
 from codegen.cuda.source import PROLOGUE, functions, shortened
+from codegen.kernels import build
+from codegen.kernels.cuda.tile import Tile, next_best
 from codegen.kernels.cuda.writer import Built
 from codegen.loops import Loops
 from codegen.targets import Cuda
@@ -31,6 +34,13 @@ REGION = parse("""graph region {
   v1: f32[32,4] = add(a1, v0)
   output v0
   update a1 = v1
+}
+""")
+CONTRACTION = parse("""graph region {
+  a0: bf16[128,512] = input()
+  a1: bf16[300,512] = param()
+  v0: bf16[128,300] = dense(a0, a1)
+  output v0
 }
 """)
 NAMES = ("a0", "a1", "v0", "scratch")
@@ -305,6 +315,45 @@ def test_memory_of_a_threads_own_is_refused(
     said = f"kernel_kernel_1 for {arch} has a stack of {stack} bytes and spills {spills}, expected"
     with pytest.raises(Error, match=rf"{said} registers only; in this region:\ngraph region"):
         compiled(region, TARGET)
+
+
+@dataclass(frozen=True)
+class Roomy(Fake):
+    """All texts spill but one."""
+
+    fitting: str
+
+    def compile(self, source: str, arch: str) -> Binary:
+        spills = 0 if source == self.fitting else 4
+        needs = dict.fromkeys(functions(source), Resources(255, 0, 0, spills))
+        return Binary(source.encode(), needs)
+
+
+def test_the_next_best_tile_is_taken_where_one_spills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for a tile that is asked for: to measure it, one must get it."""
+    target = Cuda("none", ("sm_90a",), "none")
+    best = tile_of(target)
+    *_, third = next_best(best, 3)
+    own = target.shaped(third.shape)
+    text = generated(contraction(own), CONTRACTION, own).text
+    monkeypatch.setattr(toolchain, "find", lambda: Roomy("roomy 1.0", TARGET.arches, {}, text))
+    made = compiled(CONTRACTION, target)
+    assert made.files[".sm_90a.cu"] == text.encode()
+    assert made == compiled(CONTRACTION, own)
+    with pytest.raises(Error, match="spills 4, expected registers only"):
+        compiled(CONTRACTION, target.shaped(best.shape))
+
+
+def contraction(target: Cuda) -> Built:
+    made = build(CONTRACTION, target)
+    assert isinstance(made, Built)
+    return made
+
+
+def tile_of(target: Cuda) -> Tile:
+    tile = contraction(target).tile
+    assert tile
+    return tile
 
 
 def test_a_refusal_shows_the_region(region: Graph, monkeypatch: pytest.MonkeyPatch) -> None:

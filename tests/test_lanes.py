@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from codegen.cuda import cubins, disassembler, emulator
+from codegen.cuda.generated import Generated, generated
 from codegen.kernels import build
 from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda, cuda
@@ -135,12 +136,12 @@ WIDTHS += [
 """Bits of the loads and stores of a program."""
 
 
-def made(graph: Graph, arch: str) -> tuple[Built, cubins.Generated]:
+def made(graph: Graph, arch: str) -> tuple[Built, Generated]:
     """Its kernel and CUDA C."""
     region, target = as_region(graph).graph, Cuda(winograd="none", arches=(arch,), compiler="")
     built = build(region, target)
     assert isinstance(built, Built)
-    return built, cubins.generated(built, region, target)
+    return built, generated(built, region, target)
 
 
 def accesses(opcodes: dict[str, int], memory: str) -> set[str]:

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 from hypothesis import given
 
-from codegen.cuda import cubins, disassembler, toolchain
+from codegen.cuda import disassembler, toolchain
 from codegen.cuda.compiler import Binary, Compiler
+from codegen.cuda.generated import generated
 from codegen.cuda.source import shortened
 from codegen.kernels import build
 from codegen.kernels.cuda.writer import Built
@@ -125,7 +126,7 @@ def cuda_c(op: str, form: str, arch: str, seed: int) -> str:
     target = Cuda(winograd="none", arches=(arch,), compiler="")
     built = build(region, target)
     assert isinstance(built, Built)
-    return cubins.generated(built, region, target).text
+    return generated(built, region, target).text
 
 
 @disassembled

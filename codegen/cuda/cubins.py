@@ -1,51 +1,33 @@
-"""From a region to binaries for NVIDIA GPUs: TVM's CUDA C for each architecture, compiled."""
+"""From a region to binaries for NVIDIA GPUs: CUDA C for each architecture, compiled."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import prod
-from typing import Any
+from contextlib import suppress
 
-import tvm
 from msgspec.structs import replace
-from tvm import tirx
 
 from codegen.cache import Compiled, Variant
 from codegen.cost.nominal import nominal_work
 from codegen.cuda import toolchain
-from codegen.cuda.source import Function, functions, roomy, shortened
+from codegen.cuda.generated import generated
+from codegen.cuda.source import roomy
 from codegen.cuda.toolchain import Binary
 from codegen.kernels import build
+from codegen.kernels.cuda.tile import next_best
 from codegen.kernels.cuda.writer import Built
-from codegen.region import buffers
 from codegen.targets import Cuda
 from ir.command import Error
 from ir.graph import Graph
-from ir.plan import Launch, TensorMap
+from ir.plan import Launch
 from ir.plan.cubins import shared_limit
 from ir.printer import print_graph
 
-SCRATCH = -1
-
-PASSES = {
-    # Loops marked as unrolled stay loops in the text; the CUDA compiler unrolls them.
-    "tirx.UnrollLoop": {"explicit_unroll": False},
-    # It finds common expressions too.
-    "tirx.disable_cse_tir": True,
-}
-
-DYNAMIC = "shared.dyn"
-"""The kind of memory of an array whose bytes are asked for at each launch."""
-
-Extents = dict[str, int]
-"""Of one launch, by TVM's names such as blockIdx.x, and the bytes of its arrays in DYNAMIC."""
+Made = tuple[Built, tuple[Launch, ...], str, Binary]
+"""A kernel for one architecture, its launches, its text and its machine code."""
+OTHERS = 8
+"""Tiles that are tried where the best one spills."""
 
 
-@dataclass(frozen=True)
-class Generated:
-    """CUDA C and its launches. What a launch takes is known once compiled, and 0 here."""
-
-    text: str
-    launches: tuple[Launch, ...]
+class Spilled(Error):
+    """Values do not fit into registers."""
 
 
 def compiled(region: Graph, target: Cuda) -> Compiled:
@@ -56,13 +38,9 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     try:
         for arch in target.arches:
             own = target.only(arch).tuned(region)
-            built = build(region, own)
-            assert isinstance(built, Built)
+            built, launches, text, binary = _fitting(region, own)
             fewer = built.flops
-            made = generated(built, region, own)
-            text, binary = _in_registers(made.text, arch)
             files |= {f".{arch}.cubin": binary.cubin, f".{arch}.cu": text.encode()}
-            launches = tuple(_measured(launch, binary, arch) for launch in made.launches)
             variants[arch] = Variant(launches, built.scratch)
             tuned = tuned and own.shape in (None, built.tile and built.tile.shape)
     except Error as error:
@@ -71,8 +49,33 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
     return Compiled(files, variants=variants, work=work, tuned=tuned)
 
 
+def _fitting(region: Graph, target: Cuda) -> Made:
+    """With the tile that is asked for; else with the cheapest whose values fit into registers: how
+    many these are is only estimated before. Raises Error where there is none."""
+    try:
+        return _made(region, target)
+    except Spilled:
+        built = build(region, target)
+        if target.shape is None and isinstance(built, Built) and built.tile:
+            for tile in next_best(built.tile, OTHERS):
+                with suppress(Spilled):
+                    return _made(region, target.shaped(tile.shape))
+        raise
+
+
+def _made(region: Graph, target: Cuda) -> Made:
+    """For the target's one architecture. Raises Error."""
+    (arch,) = target.arches
+    built = build(region, target)
+    assert isinstance(built, Built)
+    made = generated(built, region, target)
+    text, binary = _in_registers(made.text, arch)
+    launches = tuple(_measured(launch, binary, arch) for launch in made.launches)
+    return built, launches, text, binary
+
+
 def _in_registers(text: str, arch: str) -> tuple[str, Binary]:
-    """The text and its binary. Raises Error where values do not fit."""
+    """The text and its binary. Raises Spilled where values do not fit."""
     compiler = toolchain.find()
     binary = compiler.compile(text, arch)
     if any(needs.stack or needs.spills for needs in binary.functions.values()):
@@ -83,10 +86,10 @@ def _in_registers(text: str, arch: str) -> tuple[str, Binary]:
 
 
 def _require_registers(binary: Binary, arch: str) -> None:
-    """Raise Error where a thread keeps in memory what it should keep in registers."""
+    """Raise Spilled where a thread keeps in memory what it should keep in registers."""
     for symbol, needs in binary.functions.items():
         if needs.stack or needs.spills:
-            raise Error(
+            raise Spilled(
                 f"{symbol} for {arch} has a stack of {needs.stack} bytes and spills "
                 f"{needs.spills}, expected registers only"
             )
@@ -101,116 +104,3 @@ def _measured(launch: Launch, binary: Binary, arch: str) -> Launch:
             f"memory, expected at most {shared_limit(arch):,}"
         )
     return replace(launch, shared=needs.shared, registers=needs.registers)
-
-
-# ---------------------------------------------------------------------------- CUDA C
-
-
-def generated(built: Built, region: Graph, target: Cuda) -> Generated:
-    """CUDA C for the kernel of a region.
-
-    Raises Error where TVM refuses it, where any of it would run on the host, and where an output
-    is never passed to a launch.
-    """
-    text, places = _cuda_c(built.function, target), _places(region)
-    given = places | {f"map_{number}": map for number, map in enumerate(built.maps)}
-    called = _called(text, list(_extents(built.function)))
-    launches = tuple(_launch(function, extents, given) for function, extents in called)
-    _require_outputs(region, launches, places)
-    return Generated(text, launches)
-
-
-def _cuda_c(kernel: Any, target: Cuda) -> str:
-    # Where a driver is installed TVM would compile the text, in its own way.
-    tvm.register_global_func("tvm_callback_cuda_compile", lambda code: b"", override=True)
-    try:
-        with tvm.transform.PassContext(config=PASSES):
-            made = tvm.compile(tvm.IRModule({"kernel": kernel}), target=target.tvm())
-    except Exception as error:
-        # Whatever TVM raises, the caller says which kernel it was.
-        raise Error(f"TVM refuses the kernel: {error}") from None
-    if not made.mod.imports:
-        raise Error("TVM made no code for the GPU, expected CUDA C")
-    text = made.mod.imports[0].inspect_source("cuda")
-    return shortened(text, noalias=bool(kernel.attrs["tirx.noalias"]))
-
-
-# ---------------------------------------------------------------------------- launches
-
-
-def _extents(kernel: Any) -> Iterator[Extents]:
-    """The launches of a PrimFunc. Raises Error for anything beside, which the host would do."""
-    body = kernel.body
-    while isinstance(body, tirx.AttrStmt) and str(body.attr_key).startswith("device_"):
-        body = body.body
-    for statement in body.seq if isinstance(body, tirx.SeqStmt) else [body]:
-        extents = {}
-        while isinstance(statement, tirx.AttrStmt) and statement.attr_key == "thread_extent":
-            extents[str(statement.node.thread_tag)] = int(statement.value)
-            statement = statement.body
-        if not extents:
-            raise Error("the kernel does something on the host, expected launches only")
-        yield extents | {DYNAMIC: _dynamic(statement)}
-
-
-def _dynamic(body: Any) -> int:
-    """Bytes of all arrays in DYNAMIC."""
-    arrays = [each.buffer for each in _statements(body) if isinstance(each, tirx.AllocBuffer)]
-    return sum(
-        prod(map(int, array.shape)) * tvm.DataType(array.dtype).itemsize
-        for array in arrays
-        if array.scope() == DYNAMIC
-    )
-
-
-def _statements(body: Any) -> Iterator[Any]:
-    yield body
-    parts = (getattr(body, name, None) for name in ("body", "then_case", "else_case"))
-    for part in (*parts, *getattr(body, "seq", ())):
-        if part is not None:
-            yield from _statements(part)
-
-
-def _called(text: str, launches: list[Extents]) -> list[tuple[Function, Extents]]:
-    """Each launch with its function: TVM numbers them in the order of the launches."""
-    found = functions(text)
-    symbols = ["kernel_kernel", *(f"kernel_kernel_{place}" for place in range(1, len(launches)))]
-    if set(found) != set(symbols):
-        raise Error(f"TVM made {', '.join(found) or 'nothing'}, expected {', '.join(symbols)}")
-    return [(found[symbol], extents) for symbol, extents in zip(symbols, launches, strict=True)]
-
-
-def _launch(function: Function, extents: Extents, given: Mapping[str, int | TensorMap]) -> Launch:
-    unknown = sorted(set(function.parameters) - set(given))
-    if unknown:
-        got, expected = ", ".join(unknown), ", ".join(given)
-        raise Error(f"{function.symbol} takes {got}, expected some of {expected}")
-    return Launch(
-        symbol=function.symbol,
-        grid=_xyz(extents, "blockIdx"),
-        block=_xyz(extents, "threadIdx"),
-        arguments=tuple(given[name] for name in function.parameters),
-        shared=0,
-        dynamic=extents[DYNAMIC],
-        registers=0,
-    )
-
-
-def _xyz(extents: Extents, index: str) -> tuple[int, int, int]:
-    x, y, z = (extents.get(f"{index}.{axis}", 1) for axis in "xyz")
-    return x, y, z
-
-
-def _places(region: Graph) -> dict[str, int]:
-    """Where a parameter is among the arguments of the kernel's record, by its name."""
-    places = {node.name: place for place, node in enumerate(buffers(region))}
-    return {"scratch": SCRATCH} | places
-
-
-def _require_outputs(
-    region: Graph, launches: tuple[Launch, ...], places: Mapping[str, int]
-) -> None:
-    passed = {place for launch in launches for place in launch.places}
-    for node in (*region.leaves("state"), *region.outputs):
-        if places[node.name] not in passed:
-            raise Error(f"no launch gets '{node.name}', expected one that writes it")

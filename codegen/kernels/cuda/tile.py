@@ -168,10 +168,12 @@ def cheapest(tiles: Iterable[AnyTile]) -> AnyTile:
     return min(_possible(tiles), key=lambda tile: (tile.cost, -tile.warps, tile.parts))
 
 
-def few_best(tiles: Iterable[AnyTile], count: int) -> list[AnyTile]:
-    """The cheapest, each in as many parts as suit it best; ones of the same cost in their order."""
-    ranked = [cheapest([tile]) for tile in tiles if tile.fits]
-    return sorted(ranked, key=lambda tile: tile.cost)[:count]
+def next_best(tile: AnyTile, count: int) -> list[AnyTile]:
+    """The cheapest others for the same sums, each in as many parts as suit it best; ones of the
+    same cost in their order."""
+    ranked = [cheapest([each]) for each in type(tile).every(tile.size) if each.fits]
+    others = sorted(ranked, key=lambda each: each.cost)[: count + 1]
+    return [each for each in others if each.shape != tile.shape][:count]
 
 
 def _possible(tiles: Iterable[AnyTile]) -> Iterator[AnyTile]:

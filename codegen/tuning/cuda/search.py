@@ -10,7 +10,7 @@ from codegen.cache import Cache, Compiled
 from codegen.compile import compile_some
 from codegen.folder import publish
 from codegen.kernels import build
-from codegen.kernels.cuda.tile import few_best
+from codegen.kernels.cuda.tile import next_best
 from codegen.kernels.cuda.writer import Built
 from codegen.keys import key_of
 from codegen.region import Region, buffers
@@ -69,9 +69,7 @@ def candidates(region: Graph, target: Cuda) -> Iterator[Shape]:
     if built.tile is None:
         return
     yield built.tile.shape
-    every = type(built.tile).every(built.tile.size)
-    others = [tile.shape for tile in few_best(every, CANDIDATES + 1)]
-    yield from [shape for shape in others if shape != built.tile.shape][:CANDIDATES]
+    yield from (tile.shape for tile in next_best(built.tile, CANDIDATES))
 
 
 def _timed(
