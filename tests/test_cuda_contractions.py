@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codegen.cuda import cubins, emulator, toolchain
@@ -171,16 +171,18 @@ def test_tiles_cover_a_result_and_fit_a_machine(size: Size) -> None:
 
 @cases(full=100, sample=2)
 @given(op=st.sampled_from(OPS), seed=SEEDS)
-def test_no_tile_needs_more_than_registers(op: str, seed: int) -> None:
+@example(op="conv", seed=68310)  # the first one does
+def test_some_tile_needs_no_more_than_registers(op: str, seed: int) -> None:
+    """Also where the best has as many sums as the account of registers allows: compilers take a few
+    more now and then, of few maps and images three pixels wide for one."""
     rng = Random(seed)
     with patch.object(simt, "best_tile", _large_tile(rng)):
-        # It raises an Error where a thread spills, or needs a stack.
+        # It raises an Error where a thread of every tile spills, or needs a stack.
         region = as_region(draw_large(op, rng)).graph
         (variant, *_) = cubins.compiled(region, compiled_target()).variants.values()
-        (launch,) = variant.launches
-    threads = math.prod(launch.block)
-    assert launch.shared <= 48 << 10
-    assert launch.registers * threads <= 64 << 10
+    for launch in variant.launches:
+        assert launch.shared <= 48 << 10
+        assert launch.registers * math.prod(launch.block) <= 64 << 10
 
 
 def _large_tile(rng: Random) -> Callable[[Size], SimtTile]:

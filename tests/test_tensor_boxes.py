@@ -105,9 +105,8 @@ def draw_boxed(draw: Draw, op: str, form: str, rng: Random) -> Graph:
     sampled(
         BOXED,
         (_even, "conv", "bf16"),
-        (_even, "conv_dw", "tf32"),
         (_kept, "dense_dx", "bf16"),
-        (_whole, "conv_dw", "bf16"),
+        (_whole, "conv_dw", "tf32"),
         (_folded, "conv", "bf16"),
         (_sliding, "conv_dw", "bf16"),
     ),
