@@ -52,22 +52,27 @@ def compiled(region: Graph, target: Cuda) -> Compiled:
 def _fitting(region: Graph, target: Cuda) -> Made:
     """With the tile that is asked for; else with the cheapest whose values fit into registers: how
     many these are is only estimated before. Raises Error where there is none."""
+    best = _built(region, target)
     try:
-        return _made(region, target)
+        return _made(best, region, target)
     except Spilled:
-        built = build(region, target)
-        if target.shape is None and isinstance(built, Built) and built.tile:
-            for tile in next_best(built.tile, OTHERS):
+        if target.shape is None and best.tile:
+            for tile in next_best(best.tile, OTHERS):
+                own = target.shaped(tile.shape)
                 with suppress(Spilled):
-                    return _made(region, target.shaped(tile.shape))
+                    return _made(_built(region, own), region, own)
         raise
 
 
-def _made(region: Graph, target: Cuda) -> Made:
-    """For the target's one architecture. Raises Error."""
-    (arch,) = target.arches
+def _built(region: Graph, target: Cuda) -> Built:
     built = build(region, target)
     assert isinstance(built, Built)
+    return built
+
+
+def _made(built: Built, region: Graph, target: Cuda) -> Made:
+    """For the target's one architecture. Raises Error."""
+    (arch,) = target.arches
     made = generated(built, region, target)
     text, binary = _in_registers(made.text, arch)
     launches = tuple(_measured(launch, binary, arch) for launch in made.launches)

@@ -79,7 +79,10 @@ class ConvDw(TapRows[Group]):
         super().__init__(region, target, node)
         self.groups = groups_of(node)
         self.maps = node.type.shape[0] // self.groups
-        self.positions = self.down.results * self.across.results
+
+    @property
+    def positions(self) -> int:
+        return self.down.results * self.across.results
 
     def size(self) -> Size:
         channels, height, width = self.taps

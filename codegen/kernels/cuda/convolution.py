@@ -34,8 +34,8 @@ def conv_dw(region: Graph, target: Cuda, node: Node) -> ConvDw | gradient.ConvDw
     """Its weight gradient."""
     in_boxes = ConvDwInBoxes(region, target, node)
     if in_boxes.is_possible:
-        sliding = SlidingDw.best(region, target, node)
-        return sliding if sliding and sliding.cost < in_boxes.cost else in_boxes
+        sliding = SlidingDw.possible(region, target, node)
+        return min((in_boxes, *sliding), key=lambda kernel: kernel.cost)
     direct = ConvDw(region, target, node)
     by = phases(direct, target)
     return gradient.ConvDw(region, target, node, by) if by else direct

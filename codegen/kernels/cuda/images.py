@@ -46,8 +46,6 @@ class ImageSums(Product[Place]):
     """A result [O, ...]: the sum over all images, and some `positions` in each, of a row's pixel
     of x and a column's element of dy."""
 
-    positions = 1
-
     def __init__(self, region: Graph, target: Cuda, node: Node) -> None:
         super().__init__(region, target, node)
         self.x, self.dy = node.inputs
@@ -57,6 +55,11 @@ class ImageSums(Product[Place]):
         boxes = None if self.count % WARP else 0
         run = Run(flipped=True, width=self.form.width(self.count), boxes=boxes)
         return run, run
+
+    @property
+    def positions(self) -> int:
+        """Of an image, each with chunks of its own."""
+        return 1
 
     @property
     def depth(self) -> int:

@@ -112,6 +112,7 @@ class Lanes(writer.Writer):
         return lambda lane: home.number(held[self.own(lane)])
 
     def put_row(self, home: Home, at: Sequence[Expr], value: Lane) -> None:
+        """Store this thread's lanes of a row, as vectors where they lie side by side."""
         if not self._is_together(home, at):
             super().put_row(home, at, value)
             return

@@ -42,23 +42,23 @@ class SlidingDw(ConvDw):
     each = 0
 
     @classmethod
-    def best(cls, region: Graph, target: Cuda, node: Node) -> "SlidingDw | None":
-        """The cheapest, if there is one."""
-        possible = cls(region, target, node)._possible()
-        return min(possible, key=lambda kernel: kernel.cost, default=None)
-
-    def _possible(self) -> Iterator["SlidingDw"]:
-        channels, _, width = self.taps
-        if width <= self.across.stride:
+    def possible(cls, region: Graph, target: Cuda, node: Node) -> Iterator["SlidingDw"]:
+        """All whose boxes are copied and have room, if pixels share any."""
+        kernel = cls(region, target, node)
+        channels, _, width = kernel.taps
+        if width <= kernel.across.stride:
             return
         for pixels, each in product(PIXELS, range(EIGHT, channels + 1, EIGHT)):
             if channels % each == 0 and each <= tma.BOX and _fill(width * each):
-                other = copy(self)
+                other = copy(kernel)
                 other.pixels, other.each = pixels, each
-                other.positions = self.down.results * other._strips
                 size = other.sized()
                 if other.engine(size) is tma and tma.has_room(size):
                     yield other
+
+    @property
+    def positions(self) -> int:
+        return self.down.results * self._strips
 
     @property
     def _strips(self) -> int:
@@ -88,6 +88,7 @@ class SlidingDw(ConvDw):
         return _Row(whole.index, whole.begin, whole.end, whole.block, row, number * self.each)
 
     def chunk(self, place: Group, number: Expr) -> Chunk:
+        """Its steps are images of one pixel after another."""
         assert isinstance(place, _Row)
         images = self.images(number)
         y, x = self.pixel(images)

@@ -38,7 +38,7 @@ def phases(direct: Direct, target: Cuda) -> Phases | None:
 
 def direct_cost(direct: Direct) -> float:
     """Of the direct kernel, which may skip what lies outside the image."""
-    whole = best_tile(direct.sized()).cost
+    whole = direct.cost
     if isinstance(direct, ConvDw) or direct.few:
         return whole
     return whole * prod(axis.met / (axis.results * axis.window) for axis in axes_of(direct.node))
