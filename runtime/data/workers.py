@@ -49,8 +49,8 @@ def ordered(function: Callable[[T], R], tasks: Iterable[T], workers: int) -> Ite
 def _begin() -> None:
     """Ctrl-C is for the parent to answer; without it a worker would wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_memory()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    keep_memory()
 
 
 def keep_memory() -> None:
