@@ -13,6 +13,9 @@ from tvm import tirx
 from codegen.loops import Expr
 from ir.graph import Node
 
+Pair = tuple[Expr, Expr]
+"""Down and across."""
+
 
 @dataclass(frozen=True)
 class Taps:
@@ -56,6 +59,10 @@ class Axis:
         """All results, apart by the taps they have; known now."""
         raise NotImplementedError
 
+    def inside(self, source: Expr) -> tuple[Expr, ...]:
+        """What must hold for a source that a result meets to be there."""
+        return source >= 0, source < self.sources
+
     @property
     def met(self) -> int:
         """Pairs of a result and a tap that meet a source."""
@@ -78,6 +85,11 @@ class Forward(Axis):
     def phases(self) -> list[Phase]:
         taps = tuple((tap, tap - self.before) for tap in range(self.window))
         return [Phase(0, 1, self.results, self.stride, taps)]
+
+    def inside(self, source: Expr) -> tuple[Expr, ...]:
+        begin = () if self.before == 0 else (source >= 0,)
+        reach = (self.results - 1) * self.stride + self.window - self.before
+        return begin if reach <= self.sources else (*begin, source < self.sources)
 
     def results_of(self, tap: Expr) -> tuple[Expr, Expr]:
         """The range of results that meet a source through a tap."""

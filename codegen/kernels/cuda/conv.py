@@ -3,8 +3,10 @@
 from tvm import tirx
 
 from codegen.kernels.axis import Adjoint, Forward, groups_of
-from codegen.kernels.cuda.correlation import Correlation, Met, Strip
+from codegen.kernels.cuda.correlation import Correlation
+from codegen.kernels.cuda.meeting import Met
 from codegen.kernels.cuda.operand import Run, is_kept
+from codegen.kernels.cuda.strip import Strip
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr
 

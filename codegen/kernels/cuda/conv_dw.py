@@ -7,8 +7,7 @@ from math import gcd, prod
 
 from tvm import tirx
 
-from codegen.kernels.axis import Forward, axes, groups_of
-from codegen.kernels.cuda.correlation import Pair, inside
+from codegen.kernels.axis import Forward, Pair, axes, groups_of
 from codegen.kernels.cuda.images import Images, ImageSums
 from codegen.kernels.cuda.operand import At, Chunk, Element, Run
 from codegen.kernels.cuda.product import Place
@@ -59,7 +58,7 @@ class TapRows(ImageSums[Place]):
         y = pixel[0] * self.down.stride + tap[0] - self.down.before
         x = pixel[1] * self.across.stride + tap[1] - self.across.before
         element = self.element(self.x, images, step, channel, y, x)
-        return element.when(*inside(self.down, y), *inside(self.across, x))
+        return element.when(*self.down.inside(y), *self.across.inside(x))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from tvm import tirx
 
 from codegen.kernels.axis import Axis
 from codegen.kernels.cuda.conv import Conv
-from codegen.kernels.cuda.correlation import Met, Strip
+from codegen.kernels.cuda.meeting import Met
 from codegen.kernels.cuda.operand import Run
+from codegen.kernels.cuda.strip import Strip
 from codegen.kernels.cuda.tensor import tma
 from codegen.loops import Expr
 
@@ -26,8 +27,7 @@ class FoldedConv(Conv):
         super().geometry()
         self._unfolded = self.down, self.across
         self.down, self.across = (_of_patches(axis) for axis in self._unfolded)
-        self.window, self.few = (self.down.window, self.across.window), False
-        self.maps *= self._pixels
+        self.few, self.maps = False, self.maps * self._pixels
         self.depth = self.form.depth_of(self.maps)
 
     @property

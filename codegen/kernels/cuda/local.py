@@ -2,10 +2,12 @@
 
 from tvm import tirx
 
-from codegen.kernels.axis import Adjoint, Forward
+from codegen.kernels.axis import Adjoint, Forward, Pair
 from codegen.kernels.cuda.conv_dw import TapRows
-from codegen.kernels.cuda.correlation import Correlation, Met, Pair, Strip
+from codegen.kernels.cuda.correlation import Correlation
+from codegen.kernels.cuda.meeting import Met
 from codegen.kernels.cuda.operand import Chunk, Run
+from codegen.kernels.cuda.strip import Strip
 from codegen.kernels.cuda.tile import Size
 from codegen.kernels.cuda.writer import WARP
 from codegen.loops import Expr

@@ -11,8 +11,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 
+from codegen.kernels.axis import Pair
 from codegen.kernels.cuda.conv_dw import ConvDw, Group
-from codegen.kernels.cuda.correlation import Pair
 from codegen.kernels.cuda.images import Images, ImageSums
 from codegen.kernels.cuda.operand import Chunk, Element, Run
 from codegen.kernels.cuda.tensor import tma

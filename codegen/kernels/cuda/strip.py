@@ -9,6 +9,19 @@ from codegen.loops import Expr
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Pixels of a row of the result in a group of maps, from column x on, and all the taps through
+    which one of them meets the source; and the first of its blocks of images."""
+
+    group: Expr
+    y: Expr
+    x: Expr
+    down: Taps
+    across: Taps
+    images: Expr
+
+
+@dataclass(frozen=True)
 class Strips:
     """The pixels of a product, `apart` from each other along an axis, and `images` blocks each.
 
