@@ -25,6 +25,8 @@ from passes.context import PRECISIONS, Precision
 if TYPE_CHECKING:
     from codegen.tuning.records import Records
 
+VECTORS = ("avx", "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl")
+"""Instructions of x86 whose names LLVM and Linux have in common."""
 WINOGRAD = "fast"
 """What is done unless asked otherwise."""
 
@@ -116,8 +118,10 @@ class Cpu(Target):
         return tvm.target.Target({"kind": "llvm", "mtriple": self.mtriple, "mcpu": self.mcpu})
 
     def facts(self) -> dict[str, str]:
+        target = self.tvm()
+        vectors = " ".join(name for name in VECTORS if llvm.target_has_features(name, target))
         facts = {"kind": self.kind, "mtriple": self.mtriple, "mcpu": self.mcpu}
-        return facts | {"winograd": self.winograd}
+        return facts | {"vectors": vectors, "winograd": self.winograd}
 
 
 def cpu(mcpu: str = "", mtriple: str = "", *, winograd: str = WINOGRAD) -> Cpu:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,16 +53,30 @@ def read_source(path: str) -> tuple[str, str]:
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main`; an Error becomes one message on stderr and its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold anything
     try:
         main()
         sys.stdout.flush()
     except Error as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit)
-    except BrokenPipeError:
-        # The reader of our output left. Point stdout at nothing, so that the interpreter's
-        # own flush at exit stays silent too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(error.exit, str(error))
+    except BrokenPipeError:  # the reader of our output left
+        _silence()
+    except OSError as error:
+        _silence()
+        _end(Exit.USAGE, f"{error.filename or '<stdout>'}: {error.strerror or error}")
+    except MemoryError as error:
+        _end(Exit.NO_FIT, f"not enough memory: {error}".removesuffix(": "))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(Exit.OK)
+
+
+def _end(code: Exit, message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _silence() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at exit has nothing to say."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,12 +13,14 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import write_array
 
 from ir.command import Error, read_source, run
 from ir.graph import Graph, Node, Pair
@@ -26,6 +28,7 @@ from ir.leaf import copied, fed_name, logical_name, logical_shape, piece
 from ir.op import Absent, Array
 from ir.ops import row_of
 from ir.ops.precision import rounded
+from ir.plan import write_whole
 from ir.text import parse
 from ir.type import DType, IRError, TensorType
 
@@ -213,9 +216,16 @@ def _load(path: str, known: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _save(path: str, named: Mapping[str, Array]) -> None:
+    values = {name.replace(" ", "."): value for name, value in named.items()}
+    if len(values) < len(named):
+        raise Error(f"{path}: two results have one name there; expected other names of outputs")
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name, value in values.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                write_array(member, value, allow_pickle=False)
     try:
-        with Path(path).open("wb") as file:
-            np.savez(file, **{name.replace(" ", "."): value for name, value in named.items()})  # type: ignore[arg-type]
+        write_whole(Path(path), [content.getvalue()])
     except OSError as error:
         raise Error(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -28,7 +28,7 @@ from ir.op import check_name
 from ir.ops import apply
 from ir.printer import print_graph
 from ir.type import MAX_DEVICES, Device, DType, IRError, TensorType
-from ir.verify import check_gradient, check_update
+from ir.verify import check_gradient, check_update, verify
 
 MAX_BYTES = 16 * 2**20
 MAX_LINE = 2**16
@@ -314,6 +314,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only check; print nothing")
     options = parser.parse_args()
     graph = read(options.file)
+    verify(graph)
     if not options.check:
         sys.stdout.write(print_graph(graph))
 

@@ -24,7 +24,7 @@ from runtime.header import Entry
 from runtime.numerics import NumericsError, statistics
 from runtime.packing import Array
 from runtime.rates import Errors
-from runtime.state import States
+from runtime.state import SEEDS, States
 
 _NAMES = {"float32": "F32", "uint8": "U8", "int32": "I32", "uint32": "U32"}
 _COUNTS = ("step", "epoch", "seed")
@@ -125,6 +125,8 @@ def _counters(metadata: Any) -> Counters:
         if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20):
             raise ValueError(f"metadata '{name}' is {value!r}, expected a count")
     counts = {name: int(found[name]) for name in _COUNTS}
+    if counts["seed"] >= SEEDS:
+        raise ValueError(f"metadata 'seed' is {counts['seed']}, expected one below {SEEDS}")
     return Counters(**counts, errors=_errors(found.get("errors")))
 
 

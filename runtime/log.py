@@ -6,13 +6,14 @@ from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from ir.command import DataError, Error
 
 Record = dict[str, int | float]
 
-STEP = ("step", "epoch", "loss", "top1", "top5", "lr", "images_per_second", "seconds")
 _NONE: Record = {"step": 0}
-VALIDATION = ("step", "epoch", "validation_loss", "validation_top1", "validation_top5", "seconds")
+_DECODER = msgspec.json.Decoder(Record)
 
 
 class Log:
@@ -65,19 +66,26 @@ class Log:
 def read(path: Path) -> list[Record]:
     """The records of a log; none where there is no file. A last line cut short is left out.
 
-    Raises DataError for any other line that is no JSON object with a step.
+    Raises DataError for any other line that is no JSON object of numbers with a step, Error where
+    the file cannot be read.
     """
     if not path.is_file():
         return []
-    lines = path.read_text("utf-8").split("\n")
-    records: list[Record] = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            records.append(json.loads(line))
-            _step(records[-1])
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}:{number}: expected a JSON object with a step") from error
-    return records
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise Error(f"{path}: cannot be read: {error.strerror}") from error
+    return [_record(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], 1)]
+
+
+def _record(line: bytes, place: str) -> Record:
+    try:
+        record = _DECODER.decode(line)
+    except (ValueError, RecursionError):
+        record = {}
+    if not isinstance(record.get("step"), int):
+        raise DataError(f"{place}: expected a JSON object of numbers with a step")
+    return record
 
 
 def accuracy(record: Record) -> float:

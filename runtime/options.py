@@ -1,7 +1,6 @@
 """The options of `python -m runtime.train`, as a record."""
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from msgspec.structs import replace
 
 from runtime import recipes
 from runtime.data import DATASETS
-from runtime.recipe import Recipe, Rule
-
-SEEDS = 2**32
+from runtime.recipe import LARGEST, Recipe, Rule
+from runtime.state import SEEDS
 
 
 @dataclass(frozen=True)
@@ -176,6 +174,6 @@ def _seed(text: str) -> int:
 
 def _amount(text: str) -> float:
     value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    if not 0 <= value <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{text} is not a number in 0 ... {LARGEST:g}")
     return value

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ir.command import Error
 from ir.plan import Move, Plan, Run
 from ir.plan.prediction import Prediction
+from runtime import files
 from runtime.comparison import Comparison
 from runtime.executor import Event
 
@@ -34,10 +34,7 @@ class Profile:
     def write(self, path: Path) -> None:
         """Write the trace. Raises Error."""
         trace = {"traceEvents": self.trace(), "displayTimeUnit": "ms"}
-        try:
-            path.write_text(json.dumps(trace), "utf-8")
-        except OSError as error:
-            raise Error(f"{path}: cannot be written: {error.strerror}") from error
+        files.write_text(path, json.dumps(trace))
 
     def table(self) -> Iterator[str]:
         """The program that takes most of a step, as lines for a reader."""

@@ -42,7 +42,7 @@ class Plateau(Schedule, frozen=True, tag="plateau"):
     patience: Count = 5
 
     def divisor(self, time: Fraction, epochs: int, errors: Errors) -> float:
-        return float(self.factor ** min(self._waits(errors), self.drops))
+        return power(self.factor, min(self._waits(errors), self.drops))
 
     def ended(self, errors: Errors) -> bool:
         return self._waits(errors) > self.drops
@@ -73,7 +73,7 @@ class Milestones(Schedule, frozen=True, tag="milestones"):
             raise ValueError(f"got epochs {list(self.epochs)}, expected ascending ones")
 
     def divisor(self, time: Fraction, epochs: int, errors: Errors) -> float:
-        return float(self.factor ** sum(time >= epoch for epoch in self.epochs))
+        return power(self.factor, sum(time >= epoch for epoch in self.epochs))
 
     def __str__(self) -> str:
         return "".join(f", / {self.factor:g} after epoch {epoch}" for epoch in self.epochs)
@@ -90,10 +90,18 @@ class Exponential(Schedule, frozen=True, tag="exponential"):
 
     def divisor(self, time: Fraction, epochs: int, errors: Errors) -> float:
         part = min(int(time * self.steps / epochs), self.steps - 1)
-        return float(self.factor ** (part / (self.steps - 1)))
+        return power(self.factor, part / (self.steps - 1))
 
     def __str__(self) -> str:
         return f", / {self.factor:g} in {self.steps} equal parts"
+
+
+def power(factor: float, times: float) -> float:
+    """Infinite where it is more than a float can be: rates are zero then."""
+    try:
+        return float(factor**times)
+    except OverflowError:
+        return inf
 
 
 Rates = Plateau | Milestones | Exponential

@@ -14,7 +14,9 @@ import msgspec
 
 from runtime.rates import Count, Errors, Milestones, Rates, Table
 
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e38)]
+LARGEST = 1e38
+"""Of amounts: such a float32 is finite."""
+Amount = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
 Epochs = Annotated[int, msgspec.Meta(ge=0, le=10**6)]
 
 

@@ -79,7 +79,8 @@ class Session:
 
     def _train(self, log: Log) -> None:
         trainer = self._trainer()
-        end = time.monotonic() + 60 * (self._options.minutes or math.inf)
+        minutes = self._options.minutes
+        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         steps = self.step if trainer.ended else self._job.steps
         with closing(trainer.batches(self.step, steps)) as batches:
             for step in range(self.step, steps):

@@ -14,6 +14,9 @@ from ir.plan import Plan, State
 from runtime.memory import DTYPES, Memories, read_tensor, write_tensor
 from runtime.packing import Array
 
+SEEDS = 2**32
+"""How many seeds there are: counters of draws hold 32 bits of one."""
+
 
 class States:
     """The states of a plan in the arenas of its devices."""

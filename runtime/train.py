@@ -52,6 +52,17 @@ def _record(job: Job, session: Session, started: str, ended: str | None = None) 
     files.write_text(job.options.recipe_file, recipes.text(job.recipe))
 
 
+def _run(job: Job, session: Session) -> None:
+    """Train, and write what the run's folder holds. Raises Error."""
+    started = _now()
+    _record(job, session, started)
+    session.run()
+    _record(job, session, started, _now())
+    write(curves({"": read(job.options.log_file)}), job.options.curve)
+    if job.options.profile:
+        session.profile.write(job.options.profile)
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -72,7 +83,7 @@ def _report(job: Job, step: int) -> None:
 
 def train(job: Job) -> Exit:
     """Run a job. Raises Error."""
-    options, started = job.options, _now()
+    options = job.options
     directory = plans.folder(options.plan)
     with (
         Stop() as stop,
@@ -87,12 +98,9 @@ def train(job: Job) -> Exit:
             progress.say(line)
         session = Session(job, executor, stop, progress)
         _make(options.out)
-        _record(job, session, started)
-        session.run()
-        _record(job, session, started, _now())
-        write(curves({"": read(options.log_file)}), options.curve)
+        with files.alone(options.out, "training into it"):
+            _run(job, session)
         if options.profile:
-            session.profile.write(options.profile)
             for line in session.profile.table():
                 progress.say(line)
         if stop.reason:

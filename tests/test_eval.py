@@ -217,6 +217,23 @@ def test_the_command_prints_and_saves_results(tmp_path: Path) -> None:
         assert stored["y"].dtype == np.float32
 
 
+def called(name: str) -> str:
+    """The program with another name for its first output."""
+    return PIECES.replace(" y: ", f" {name}: ").replace("output y", f"output {name}")
+
+
+def test_results_of_any_names_are_saved_and_no_two_under_one(tmp_path: Path) -> None:
+    saved = tmp_path / "out.npz"
+    assert command("--save", saved, text=called("file"))[0] == 0
+    with np.load(saved) as stored:
+        assert "file" in stored
+    before = saved.read_bytes()
+    code, _, err = command("--save", saved, text=called("update.w"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "two results have one name there" in err
+    assert saved.read_bytes() == before
+
+
 def test_the_command_draws_by_seed() -> None:
     first, again, other = (command("--seed", seed)[1] for seed in (1, 1, 2))
     assert first == again != other

@@ -93,6 +93,12 @@ def test_the_rate_is_divided_by_ten_after_each_milestone() -> None:
     assert rates == pytest.approx([0.01] * 2 + [0.001] * 4 + [0.0001] * 2)
 
 
+def test_a_rate_divided_by_more_than_a_number_can_be_is_zero() -> None:
+    schedule = Milestones(epochs=tuple(range(1, 41)), factor=1e9)
+    recipe = Recipe(rate=0.01, epochs=50, schedule=schedule)
+    assert Schedule(recipe, batches_per_epoch=1).rate(45) == 0
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_an_exponential_schedule_switches_after_equal_parts_of_all_batches(accumulate: int) -> None:
     recipe = Recipe(rate=0.01, epochs=6, schedule=Exponential(factor=250, steps=4))

@@ -13,12 +13,15 @@ from threading import active_count
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from ir.command import Error
 from ir.op import Array
 from ir.plan import write
+from runtime.cpu import processor
 from runtime.cpu.transfer import Halted, Rendezvous
 from runtime.executor import Event, Executor
-from tests.plans import SIZE, X, compiled, halves, one_device, opened
+from tests.plans import RUNTIME, SIZE, X, compiled, halves, one_device, opened
 
 BINDINGS = ["cpu:0,cpu:1", "cpu:0,cpu:0", "cpu:3,cpu:1"]
 
@@ -211,13 +214,34 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("tvm", "codeg
 """
 
 
-def test_the_compiler_is_not_needed(tmp_path: Path) -> None:
-    shutil.copytree(compiled(), tmp_path / "plan")
-    write(one_device(), tmp_path / "plan.json")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path / "plan.json")],
+def alone(path: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the plan in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", ALONE, str(path)],
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_a_processor_that_lacks_instructions_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(one_device(), target={"mcpu": "future", "vectors": "avx9000 avx8000"})
+    if not processor.flags():
+        monkeypatch.setattr(processor, "flags", lambda: {"avx"})
+    with pytest.raises(Error, match="built for future, and this processor lacks avx8000, avx9000"):
+        opened(plan)
+
+
+def test_a_library_of_another_system_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(compiled(), tmp_path / "plan")
+    (tmp_path / "plan" / RUNTIME).write_bytes(b"\x7fELF of another machine")
+    write(one_device(tmp_path / "plan"), tmp_path / "plan.json")
+    *_, said = alone(tmp_path / "plan.json").stderr.splitlines()
+    assert said.startswith(f"ir.command.Error: {tmp_path / 'plan' / RUNTIME}: cannot be loaded, ")
+
+
+def test_the_compiler_is_not_needed(tmp_path: Path) -> None:
+    shutil.copytree(compiled(), tmp_path / "plan")
+    write(one_device(), tmp_path / "plan.json")
+    done = alone(tmp_path / "plan.json")
     assert (done.returncode, done.stderr) == (0, "")

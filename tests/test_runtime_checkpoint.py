@@ -23,7 +23,7 @@ from runtime.state import States
 from tests.counts import cases
 from tests.plans import compiled, one_device, two_devices
 
-COUNTERS = Counters(step=12, epoch=3, seed=2**63, errors=(0.5, 0.25))
+COUNTERS = Counters(step=12, epoch=3, seed=2**32 - 1, errors=(0.5, 0.25))
 WEIGHT, MOMENTUM = "x.weight", "x.weight.momentum"
 Header = dict[str, Any]
 
@@ -76,7 +76,7 @@ def test_the_format_is_the_public_one(split: States, saved: Path) -> None:
     assert header(saved.read_bytes())["__metadata__"] == {
         "step": "12",
         "epoch": "3",
-        "seed": str(2**63),
+        "seed": str(2**32 - 1),
         "errors": "[0.5, 0.25]",
     }
 
@@ -263,6 +263,10 @@ CHANGES: list[tuple[Callable[[Header], object], str]] = [
     (lambda made: made.update({WEIGHT: None}), "tensor 'x.weight': Expected object, got null"),
     (lambda made: made.pop("__metadata__"), "metadata 'step' is None, expected a count"),
     (lambda made: made.update(__metadata__=[]), "metadata 'step' is None, expected a count"),
+    (
+        lambda made: made["__metadata__"].update(seed=str(2**32)),
+        "metadata 'seed' is 4294967296, expected one below 4294967296",
+    ),
     (lambda made: made["__metadata__"].pop("seed"), "metadata 'seed' is None, expected a count"),
     (changed("__metadata__", "step", "-1"), "metadata 'step' is '-1', expected a count"),
     (changed("__metadata__", "epoch", 3), "metadata 'epoch' is 3, expected a count"),

@@ -428,6 +428,12 @@ def test_the_command_fails_in_one_line(raw: bytes, error: str, tmp_path: Path) -
     assert error.format(file=path) in ended.stderr
 
 
+def test_the_command_checks_all_laws_of_a_program() -> None:
+    code, out, err = command('graph g {\n  s: bf16[4] = state(copies="nothing")\n}')
+    assert (code, out) == (2, "")
+    assert "nothing" in err
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     code, out, err = command("", str(tmp_path / "none.ir"))
     assert (code, out) == (2, "")

@@ -20,12 +20,12 @@ from msgspec.structs import replace
 from safetensors.numpy import load_file
 
 from ir import plan as plans
-from ir.command import Error, Exit
+from ir.command import DataError, Error, Exit
 from ir.plan import Move, Run
 from ir.plan.prediction import Prediction
-from runtime import recipes, session, train
+from runtime import files, recipes, session, train
 from runtime.executor import Event, Watch
-from runtime.log import STEP, VALIDATION, Log, Record, read
+from runtime.log import Log, Record, read
 from runtime.profile import Profile
 from runtime.programs import check
 from runtime.rates import Plateau
@@ -37,6 +37,9 @@ from tests.commands import ROOT, Finished, assert_refused, python
 from tests.learner import compiled, learner
 from tests.oracle_runs import BATCH, plan, timeless, trained
 from tests.plans import two_devices
+
+STEP = ("step", "epoch", "loss", "top1", "top5", "lr", "images_per_second", "seconds")
+VALIDATION = ("step", "epoch", "validation_loss", "validation_top1", "validation_top5", "seconds")
 
 
 def command(*arguments: str) -> Finished:
@@ -166,6 +169,26 @@ def test_a_resumed_log_forgets_steps_after_the_checkpoint(tmp_path: Path) -> Non
         log.add({"step": 4, "loss": 2.0})
     assert [record["step"] for record in read(path)] == [1, 2, 3, 4]
     assert read(path)[-1]["loss"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff",
+        b"step",
+        b"3",
+        b"{}",
+        b'{"step": 1e999}',
+        b'{"step": "1"}',
+        b'{"step": 1, "validation_top1": "x"}',
+        b"[" * 10**5,
+    ],
+)
+def test_a_line_that_is_no_record_is_named(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
+    with pytest.raises(DataError, match="log:2: expected a JSON object of numbers with a step"):
+        read(path)
 
 
 def test_a_seed_decides_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,7 +485,13 @@ def test_files_that_cannot_be_used_are_named(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--keep", "0"), ("--steps", "0"), ("--lr", "nan"), ("--seed", str(2**32))],
+    [
+        ("--keep", "0"),
+        ("--steps", "0"),
+        ("--lr", "nan"),
+        ("--seed", str(2**32)),
+        ("--bias-rate", "1e300"),
+    ],
 )
 def test_wrong_options_are_refused(
     arguments: tuple[str, str],
@@ -474,6 +503,20 @@ def test_wrong_options_are_refused(
         trained(monkeypatch, plan(tmp_path), *arguments)
     assert caught.value.code == Exit.USAGE
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_no_minutes_are_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(monkeypatch, plan(tmp_path), "--out", str(tmp_path), "--minutes", "0")
+    assert [r["step"] for r in read(tmp_path / "log.jsonl") if "loss" in r] == [1]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [plan(tmp_path), "--out", str(tmp_path / "run")]
+    trained(monkeypatch, *given, "--steps", "1")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with files.alone(tmp_path / "run", "training into it"):
+        refused(monkeypatch, *given, words="run: another process is training into it")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_another_seed_than_the_checkpoint_s_is_refused(

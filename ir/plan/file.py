@@ -44,8 +44,14 @@ def write(plan: Plan, path: Path) -> None:
 def write_whole(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Put the bytes into a file such that every reader sees the old or the new one, no mixture.
 
+    What is no file, such as /dev/stdout, is written to; of a link, what it leads to is replaced.
     Raises OSError, with the old file as it was and nothing left behind.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            device.writelines(chunks)
+        return
+    path = path.resolve()
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with new.open("wb") as file:

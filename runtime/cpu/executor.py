@@ -12,7 +12,7 @@ from time import perf_counter
 from ir.plan import Plan, Program
 from runtime import fit
 from runtime.binding import Physical
-from runtime.cpu import library, memory
+from runtime.cpu import library, memory, processor
 from runtime.cpu.bound import Call, Machine, Share, meetings
 from runtime.cpu.memory import Arena
 from runtime.cpu.threads import share_out
@@ -32,6 +32,7 @@ class CpuExecutor(Executor):
 
         Raises Error for files that do not fit the plan, DoesNotFit for lack of memory.
         """
+        processor.require(plan)
         counts = share_out(bound, threads)
         scratch = [plan.scratch(count) for count in counts]
         needs = [_need(plan, sum(scratch))]

@@ -34,8 +34,16 @@ def load(plan: Plan, directory: Path, threads: int) -> dict[str, Function]:
         path = verified(directory / file, sha256)
         if tvm_ffi.get_global_func(CONFIGURE, allow_missing=True) is None:
             # A second copy beside the one of a compiler in this process would end it.
-            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+            _load_library(path)
     return {name: _function(directory, code) for name, code in libraries(plan).items()}
+
+
+def _load_library(path: Path) -> None:
+    try:
+        ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        built = "expected a system like the one that the plan was built on"
+        raise Error(f"{path}: cannot be loaded, {built}: {error}") from error
 
 
 def libraries(plan: Plan) -> dict[str, Library]:

@@ -43,7 +43,8 @@ def allocate(size: int) -> Bytes:
         room = mmap.mmap(-1, max(size, ALIGNMENT) + HUGE, flags=anonymous)
     except OSError as error:
         raise DoesNotFit(f"{size / 1e9:.2f} GB of memory refused: {error.strerror}") from error
-    room.madvise(mmap.MADV_HUGEPAGE)
+    with suppress(OSError):  # a kernel without them
+        room.madvise(mmap.MADV_HUGEPAGE)
     everything = np.frombuffer(room, np.uint8)
     start = -everything.ctypes.data % HUGE
     return everything[start : start + size]

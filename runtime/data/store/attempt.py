@@ -3,12 +3,9 @@
 An attempt says so in `unfinished.json`, and one that was killed can only go on as it began.
 """
 
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -47,24 +44,6 @@ class Choices:
     size: int
     seed: int
     skip: bool
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes from the same folder; the lock ends with this process."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Error(f"{folder}: another process is preparing this store") from None
 
 
 def begin(folder: Path, content: Content, choices: Choices) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ir.command import DataError, Error
+from runtime import files
 from runtime.data.dataset import Labels
 from runtime.data.sources.hashes import Hashes
 from runtime.data.sources.listing import Listing
 from runtime.data.store import manifest, tensors
-from runtime.data.store.attempt import UNFINISHED, Choices, Content, alone, begin
+from runtime.data.store.attempt import UNFINISHED, Choices, Content, begin
 from runtime.data.store.making import Made, Task, make
 from runtime.data.store.manifest import PARTS, SUMMARY, LeftOut, Manifest, Shard, shard_file
 from runtime.data.store.moments import Moments
@@ -63,7 +64,7 @@ def prepare(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
+        with files.alone(folder, "preparing this store"):
             begin(folder, content, choices)
             parts = _make(folder, content, choices, workers)
             return _finish(folder, content, choices, parts), parts
