@@ -7,13 +7,14 @@ from contextlib import closing
 import numpy as np
 import numpy.typing as npt
 
-from ir.command import Error, Exit
+from ir.command import Error
 from ir.plan import Feed, Plan
 from runtime.data.batches import SUPPLIED, Batches, Values
 from runtime.data.dataset import Dataset, Part
 from runtime.data.prefetch import prefetched
 from runtime.executor import Executor, Outputs
 from runtime.feeds import Packed
+from runtime.numerics import NumericsError
 from runtime.programs import EVALUATE
 from runtime.views import View, views
 
@@ -21,12 +22,6 @@ Floats = npt.NDArray[np.float64]
 Prepared = dict[str, Packed]
 
 PROBABILITIES, FEATURES = "probabilities", "penultimate"
-
-
-class BadNumbers(Error):
-    """A network's outputs are no longer numbers."""
-
-    exit = Exit.NUMERICS
 
 
 class Classifier:
@@ -49,7 +44,7 @@ class Classifier:
     def look(self, part: Part, names: Sequence[str]) -> Iterator[dict[str, Floats]]:
         """For each batch of a part in order: outputs by name, one row per image.
 
-        They are means over the views. Raises Error for an unknown name, BadNumbers for NaN.
+        They are means over the views. Raises Error for an unknown name, NumericsError for NaN.
         """
         require_outputs(self._executor.plan, names)
         batches = Batches(self._dataset, part, self._feeds.values())
@@ -127,5 +122,7 @@ def require_outputs(plan: Plan, names: Sequence[str]) -> None:
 def _mean(seen: Sequence[npt.NDArray[np.generic]], name: str) -> Floats:
     mean: Floats = np.mean([one.astype(np.float64) for one in seen], axis=0)
     if not np.isfinite(mean).all():
-        raise BadNumbers(f"'{name}' has NaN or infinity; expected a checkpoint of finite numbers")
+        raise NumericsError(
+            f"'{name}' has NaN or infinity; expected a checkpoint of finite numbers"
+        )
     return mean

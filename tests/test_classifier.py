@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from ir.command import Error
 from ir.op import Array
 from ir.plan import Plan
-from runtime.classifier import FEATURES, PROBABILITIES, BadNumbers, Classifier
+from runtime.classifier import FEATURES, PROBABILITIES, Classifier
 from runtime.data.dataset import Dataset, Part, Suits
 from runtime.data.statistics import mean_image
+from runtime.numerics import NumericsError
 from runtime.recipe import Recipe
 from runtime.views import View, views
 from tests.closeness import assert_close
@@ -106,7 +107,7 @@ def test_an_unknown_output_is_refused() -> None:
 def test_what_is_no_number_is_refused() -> None:
     executor, data = oracle(), dataset(3)
     executor.states.write("told.bias", np.full(10, np.nan))
-    with pytest.raises(BadNumbers, match="'probabilities' has NaN"):
+    with pytest.raises(NumericsError, match="'probabilities' has NaN"):
         classifier(executor, data, 1).see(data.validation, NAMES)
 
 

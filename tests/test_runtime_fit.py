@@ -1,5 +1,7 @@
 """What is needed and free is told, and the batch that would fit does."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from msgspec.structs import replace
 
 from ir.command import Exit
 from ir.plan import Plan
+from runtime.cpu import memory
 from runtime.fit import DoesNotFit, Need, largest_batch, require, table
 from tests.counts import cases
 from tests.plans import LANES, two_devices
@@ -74,3 +77,16 @@ def test_where_nothing_is_known_it_is_tried() -> None:
     unknown = need(64, 0, MB, None)
     require(of_batch(64), [unknown])
     assert not any("free" in line for line in table([unknown]))
+
+
+def test_a_container_s_limit_leaves_what_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    system = memory.available()
+    assert system is not None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.stat").write_text("anon 300\nfile 500\nkernel 20\nshmem 100\n")
+    assert memory.available() == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available() is not None

@@ -12,6 +12,7 @@ from ir.plan import ALIGNMENT
 from runtime.fit import DoesNotFit
 from runtime.memory import Bytes
 
+CGROUP = Path("/sys/fs/cgroup")
 HUGE = 2 * 1024 * 1024
 """Bytes of a huge page."""
 
@@ -62,6 +63,13 @@ def available() -> int | None:
         text = Path("/proc/meminfo").read_text("ascii")
         fields = dict(re.findall(r"(\w+): +(\d+) kB", text))
         limits.append(1024 * (int(fields["MemAvailable"]) + int(fields["SwapFree"])))
-    with suppress(OSError, ValueError):
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text("ascii")))
+    with suppress(OSError, ValueError, KeyError):
+        limits.append(_left_by_limit())
     return min(limits, default=None)
+
+
+def _left_by_limit() -> int:
+    limit = int((CGROUP / "memory.max").read_text("ascii"))
+    used = dict(line.split() for line in (CGROUP / "memory.stat").read_text("ascii").splitlines())
+    # What else is counted there are files' pages, which the system takes back.
+    return limit - int(used["anon"]) - int(used["shmem"])
