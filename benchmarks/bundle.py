@@ -71,7 +71,7 @@ def _pack_packages(folder: Path) -> None:
     for name in PACKAGES:
         if (folder / name).exists():
             shutil.rmtree(folder / name)
-        for pattern in ("*.py", "*.h"):
+        for pattern in ("*.py", "*.h", "*.toml"):
             for path in (ROOT / name).rglob(pattern):
                 copy = folder / path.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)

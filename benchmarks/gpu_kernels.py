@@ -8,7 +8,7 @@ from pathlib import Path
 from codegen.tuning.cuda.ceilings import Ceilings
 from codegen.tuning.cuda.noise import fill
 from codegen.tuning.cuda.single import single
-from codegen.tuning.cuda.timing import timed
+from codegen.tuning.cuda.timing import RUNS, TIMES, timed
 from ir.graph import Graph
 from ir.ops.precision import form_of
 from ir.plan import Plan, Run, folder, read
@@ -17,8 +17,6 @@ from runtime.devices import open_executor
 from runtime.executor import Executor
 from tests.gpu.single import region_of
 
-TIMES, RUNS = 10, 3
-"""Launches in a graph; graphs that are timed together."""
 SHOWN = 30
 
 

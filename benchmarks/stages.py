@@ -15,7 +15,7 @@ GRACE = 40.0
 MESSAGE = 2000
 SHOWN = 10
 
-PYTEST = ("-m", "pytest", "-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider")
+PYTEST = ("-m", "pytest", "-m", "gpu", "-v", "-W", "default", "-p", "no:cacheprovider")
 TESTS = {
     "kernels": ("tests/gpu/test_oracle.py", "tests/gpu/test_kernels.py"),
     "plans": ("tests/gpu/test_plans.py",),

@@ -113,5 +113,6 @@ def _runtime_library() -> dict[str, bytes]:
 
 
 def _batch(network: Graph) -> int:
-    """The extent of axis 0 of what is fed."""
-    return next((leaf.type.shape[0] for leaf in network.leaves("input") if leaf.type.shape), 1)
+    """The extent of axis 0 of most that is fed."""
+    extents = [leaf.type.shape[0] for leaf in network.leaves("input") if leaf.type.shape]
+    return max(extents, key=extents.count, default=1)

@@ -14,7 +14,7 @@ from runtime.cuda.driver import Driver, Gpu, gpus
 
 if TYPE_CHECKING:
     # It imports the compiler, which takes a second.
-    from codegen.targets import Cuda, Target
+    from codegen.targets import Cpu, Cuda, Target
 
 KINDS = ("cpu", "cuda")
 CPU = ("cpu:0", "cpu:1")
@@ -98,18 +98,21 @@ def _named(text: str) -> tuple[str, ...]:
 
 def target(kind: str, *, arch: str | None, mcpu: str, winograd: str) -> "Target":
     """What to compile for. Raises Error for an option of the other kind, or an unknown machine."""
-    # It imports the compiler, which takes a second.
-    from codegen.targets import cpu
-
     if kind == "cpu":
-        if arch is not None:
-            raise Error(
-                "--arch: is for GPUs, and this build is for CPUs; expected --devices cuda:0"
-            )
-        return cpu(mcpu, winograd=winograd)
+        return cpu_target(arch, mcpu, winograd)
     if mcpu:
         raise Error("--mcpu: is for CPUs, and this build is for GPUs; expected --arch")
     return cuda_target(arch, winograd)
+
+
+def cpu_target(arch: str | None, mcpu: str, winograd: str) -> "Cpu":
+    """A processor. Raises Error for an unknown one, and where a GPU's architecture is named."""
+    # It imports the compiler, which takes a second.
+    from codegen.targets import cpu
+
+    if arch is not None:
+        raise Error("--arch: is for GPUs, and this is for CPUs; expected --devices cuda:0")
+    return cpu(mcpu, winograd=winograd)
 
 
 def cuda_target(arch: str | None, winograd: str) -> "Cuda":

@@ -1,13 +1,14 @@
 """A plan on disk: `plan.json`, and beside it `plan/` with its libraries and programs.
 
 Kernels have names of their content, so a new plan's files lie beside the old one's until
-`plan.json` is replaced; what only the old one named goes last. At every moment one of the two
-plans is whole.
+`plan.json` is replaced; what only the old one named goes last. Programs and TVM's library have
+fixed names: where a build fails, they are put back.
 """
 
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ir.command import Error
@@ -17,6 +18,9 @@ _OURS = re.compile(
     r"[a-z0-9_-]+-[0-9a-f]{24}\.(so|ir|(sm_\d+[af]?\.)?(cubin|cu))"
     r"|libtvm_runtime\.so|(train|evaluate|accumulate|apply)\.ir"
 )
+
+_Made = tuple[Path, bytes | None]
+"""A file or folder that was written, and what a file held before."""
 
 
 def plan_path(out: str) -> Path:
@@ -40,10 +44,11 @@ def publish(plan: Plan, path: Path, files: Mapping[str, bytes]) -> None:
     Raises Error when that cannot be done; the plan that was there before is then still whole.
     """
     directory = folder(path)
-    made: list[Path] = []
+    made: list[_Made] = []
     try:
-        for name, content in files.items():
-            _write(directory / name, content, made)
+        # New ones first: a disk that fills up does so before any is replaced.
+        for name in sorted(files, key=lambda name: (directory / name).exists()):
+            _write(directory / name, files[name], made)
         write_whole(path, [encode(plan)])
     except BaseException as error:
         _undo(made)
@@ -54,21 +59,24 @@ def publish(plan: Plan, path: Path, files: Mapping[str, bytes]) -> None:
         stale.unlink(missing_ok=True)
 
 
-def _write(path: Path, content: bytes, made: list[Path]) -> None:
-    """Write a file unless it is there already; add what is new to `made`."""
-    if path.is_file() and path.read_bytes() == content:
+def _write(path: Path, content: bytes, made: list[_Made]) -> None:
+    """Write a file unless it is there already; add what was there to `made`."""
+    before = path.read_bytes() if path.is_file() else None
+    if before == content:
         return
     missing = [p for p in path.parents if not p.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    made += reversed(missing)
-    if not path.exists():
-        made.append(path)
+    made += ((folder, None) for folder in reversed(missing))
+    made.append((path, before))
     write_whole(path, [content])
 
 
-def _undo(made: list[Path]) -> None:
-    for path in reversed(made):
-        if path.is_dir():
+def _undo(made: list[_Made]) -> None:
+    for path, before in reversed(made):
+        if before is not None:
+            with suppress(OSError):
+                write_whole(path, [before])
+        elif path.is_dir():
             path.rmdir()
         else:
             path.unlink(missing_ok=True)

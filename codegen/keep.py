@@ -24,5 +24,6 @@ def keeping(network: Graph, names: Sequence[str]) -> Graph:
                 f"--keep {name}: {network.name} computes no value of that name, "
                 f"expected one such as {', '.join(near)}"
             )
-    kept = (known[name] for name in names)
-    return network.replace(outputs=list(dict.fromkeys((*network.outputs, *kept))))
+    kept = dict.fromkeys(known[name] for name in names)
+    further = [node for node in kept if node not in network.outputs]
+    return network.replace(outputs=[*network.outputs, *further])

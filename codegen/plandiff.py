@@ -33,7 +33,7 @@ def differences(old: Plan, new: Plan) -> Iterator[str]:
     yield from _items("device", _devices(old), _devices(new))
     yield from _items("state", _states(old), _states(new))
     yield from _items("kernel", old.kernels, new.kernels)
-    for name in old.programs.keys() | new.programs.keys():
+    for name in dict.fromkeys((*old.programs, *new.programs)):
         if name not in new.programs:
             yield f"program {name}: removed"
         elif name not in old.programs:
@@ -131,8 +131,8 @@ def _words(value: Any) -> str:
 
 def _order(what: str, old: list[str], new: list[str]) -> Iterator[str]:
     """Which of the names in both lists have another place among these."""
-    before = [name for name in old if name in set(new)]
-    after = [name for name in new if name in set(old)]
+    both = set(old) & set(new)
+    before, after = ([name for name in names if name in both] for names in (old, new))
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     stay = {
         before[block.a + i] for block in matcher.get_matching_blocks() for i in range(block.size)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from codegen.targets import Target
 
 FRONT = TRAIN[: TRAIN.index("grad")]
-MADE_LATER = (*FRONT, "grad")
+MADE = (*FRONT, "grad")
+"""Passes that all programs share."""
 
 Watch = Callable[[str], Watcher]
 """The watcher of the passes of one program; all begin with `placed`, some with `backward` too."""
@@ -55,7 +56,7 @@ def lower(
     for name, passes in _programs(context).items():
         start = trained if "grad" in passes else placed
         if start is not None:
-            rest = [each for each in passes if each not in MADE_LATER and each != "memory"]
+            rest = [each for each in passes if each not in MADE and each != "memory"]
             programs[name] = run_passes(start, rest, context, watch(name))
     return _planned(programs, context.devices, layout)
 

@@ -21,7 +21,8 @@ def summary(assembled: Assembled, cores: int) -> Iterator[str]:
     calls = sum(isinstance(s, Run) for p in plan.programs.values() for s in p.steps)
     moves = [step.bytes for step in program.steps if isinstance(step, Move)]
     yield _line("devices", ", ".join(plan.binding))
-    yield _line("target", ", ".join(plan.target.values()))
+    target = [value for key, value in plan.target.items() if key != "vectors"]
+    yield _line("target", ", ".join(target))
     yield _line("precision", plan.precision)
     yield _line("programs", ", ".join(plan.programs))
     yield _line("nodes", f"{len(assembled.programs[name].nodes)}, {len(program.steps)} steps")

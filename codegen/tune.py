@@ -13,7 +13,6 @@ from pathlib import Path
 
 from codegen import devices
 from codegen.cache import default_folder
-from codegen.targets import cpu
 from codegen.tuning import records
 from codegen.tuning.cores import Cores
 from codegen.tuning.cuda.card import Card
@@ -71,7 +70,8 @@ def _keep(path: Path, found: Records) -> None:
 
 
 def _cores(options: argparse.Namespace) -> Cores:
-    return Cores(cpu(winograd=options.winograd), options.threads, options.repeat)
+    target = devices.cpu_target(options.arch, "", options.winograd)
+    return Cores(target, options.threads, options.repeat)
 
 
 def _card(options: argparse.Namespace) -> Card:
@@ -90,7 +90,7 @@ MACHINES: dict[str, Callable[[argparse.Namespace], Machine]] = {"cpu": _cores, "
 def _kind(options: argparse.Namespace) -> str:
     """Asked for; else what the plan is for; else what a build takes here."""
     if options.kind or options.arch:
-        return options.kind or "cuda"
+        return str(options.kind or "cuda")
     if options.file is None or is_network(options.file):
         return devices.kind_here()
     return plans.read(plan_at(options.file)).target["kind"]

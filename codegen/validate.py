@@ -96,7 +96,7 @@ def _values(graph: Graph, seed: int) -> dict[str, Array]:
     random = np.random.default_rng(seed)
     values = random_feeds(graph, seed)
     kept = (leaf for leaf in graph.leaves("param", "state") if not copied(leaf))
-    for name in {logical_name(leaf) for leaf in kept}:
+    for name in dict.fromkeys(map(logical_name, kept)):
         values[name] = values[name] + random.normal(0, 0.05, values[name].shape)
     return values
 

@@ -10,11 +10,12 @@ So an edge between regions always leads from an earlier beginning to a later one
 arise. An update waits in the same way for the readers of the state it overwrites.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from ir.graph import Graph, Node
 from ir.op import Fusion
 from ir.ops import row_of
+from ir.type import IRError
 from passes.context import Context
 
 
@@ -27,9 +28,11 @@ def fuse(graph: Graph, context: Context) -> Graph:
         if row_of(node).is_leaf:
             continue
         reads = [regions[x] for x in node.inputs if x in regions]
-        waits = reads + [regions[x] for x in readers.get(node, ())]
+        before = readers.get(node, [])
+        _require_before(node, before, regions)
+        waits = reads + [regions[x] for x in before]
         region = max(reads, key=lambda r: r.number, default=None)
-        if region is None or not region.admits(node, waits):
+        if region is None or not region.admits(node, waits) or region.reads_widely(before):
             region = _Region(len(made))
             made.append(region)
         region.add(node)
@@ -41,6 +44,15 @@ def _overwritten(graph: Graph) -> dict[Node, list[Node]]:
     """Map each new value to the readers of the state whose memory it will take."""
     uses = graph.uses()
     return {p.value: [r for r in uses[p.leaf] if r is not p.value] for p in graph.updates}
+
+
+def _require_before(node: Node, readers: Iterable[Node], regions: Container[Node]) -> None:
+    for reader in readers:
+        if reader not in regions:
+            raise IRError(
+                f"'{node.name}' takes the place of what '{reader.name}' reads later; expected "
+                "every reader before the update"
+            )
 
 
 class _Region:
@@ -55,6 +67,13 @@ class _Region:
         """Take a node in."""
         self._nodes.append(node)
         self._kinds.append(row_of(node).fusion)
+
+    def reads_widely(self, readers: Iterable[Node]) -> bool:
+        """Whether one of them is here and for one element may read others, overwritten by then."""
+        return any(
+            reader in self._nodes and row_of(reader).fusion not in (Fusion.POINTWISE, Fusion.VIEW)
+            for reader in readers
+        )
 
     def admits(self, node: Node, waits: Iterable["_Region"]) -> bool:
         """Whether the node may join, given every region it waits for."""

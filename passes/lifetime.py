@@ -127,6 +127,11 @@ class Lifetimes:
     def _state_of(self, node: Node) -> Buffer:
         """The memory of the state that the value replaces, free to be written by then."""
         leaf, here = self._leaf_of[node], self._at(node)
+        if leaf in self._results:
+            raise IRError(
+                f"'{leaf.name}' cannot be updated in place by '{node.name}': it is a result too; "
+                "expected results that are computed"
+            )
         for user in self._uses[leaf]:
             if self._at(user) > here or (self._at(user) == here and not _is_pointwise(user)):
                 raise IRError(

@@ -20,6 +20,7 @@ from passes.grad import grad
 from passes.memory import memory
 from passes.place import place
 from passes.precision import precision
+from passes.regions import is_fused
 from passes.schedule import is_scheduled, schedule
 from passes.sgd import accumulate, apply_sums, sgd
 from passes.simplify import simplify
@@ -41,7 +42,7 @@ PLACED = Fact("a device in every type", lambda g: all(n.device is not None for n
 GRADIENTS = Fact("gradients", lambda g: bool(g.gradients))
 NO_UPDATES = Fact("a program without updates", lambda g: not g.updates)
 UPDATES = Fact("updates", lambda g: bool(g.updates))
-REGIONS = Fact("regions", lambda g: bool(g.notes.get("region")))
+REGIONS = Fact("regions", is_fused)
 SCHEDULED = Fact("regions in their final order", is_scheduled)
 OFFSETS = Fact("an offset for every stored value", lambda g: bool(g.notes.get("offset")))
 

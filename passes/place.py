@@ -27,7 +27,7 @@ def place(graph: Graph, context: Context) -> Graph:
         raise IRError(f"graph {graph.name} is placed already; expected types without devices")
     fed, uses = fed_values(graph), graph.uses()
     work = [node for node in graph.nodes if node not in fed and not row_of(node).is_leaf]
-    islands = _Islands(graph, work, fed, uses)
+    islands = _Islands(graph, work, uses)
     devices = _assign(work, islands, context.devices)
     for leaf in graph.leaves("param", "state"):
         devices[leaf] = next((devices[user] for user in uses[leaf]), 0)
@@ -41,7 +41,6 @@ class _Islands:
         self,
         graph: Graph,
         work: Sequence[Node],
-        fed: set[Node],
         uses: dict[Node, list[Node]],
     ) -> None:
         self._parent = {node: node for node in work}

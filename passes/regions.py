@@ -3,6 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from ir.graph import Graph, Node
+from ir.ops import row_of
+
+
+def is_fused(graph: Graph) -> bool:
+    """Whether there is work, all of it in regions."""
+    noted = graph.notes.get("region", {})
+    work = [node for node in graph.nodes if not row_of(node).is_leaf]
+    return bool(work) and all(node in noted for node in work)
 
 
 def leaves_region(

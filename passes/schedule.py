@@ -18,10 +18,10 @@ from itertools import groupby
 from ir.cost import bytes_moved, flops
 from ir.graph import Graph, Node
 from ir.ops import row_of
-from ir.type import Device
+from ir.type import Device, IRError
 from passes.context import Context
 from passes.lifetime import Lifetimes
-from passes.regions import Regions
+from passes.regions import Regions, is_fused
 
 Priority = Callable[[int], tuple[int, ...]]
 
@@ -55,6 +55,8 @@ def _order(regions: Regions, priority: Priority) -> list[int]:
             missing[later] -= 1
             if missing[later] == 0:
                 heapq.heappush(ready, (clocks.start(later), priority(later), later))
+    if len(order) < len(missing):
+        raise IRError("regions wait for each other in a circle; expected some that 'fuse' notes")
     return order
 
 
@@ -121,6 +123,8 @@ def _reordered(graph: Graph, regions: Regions, order: list[int]) -> Graph:
 
 def is_scheduled(graph: Graph) -> bool:
     """Whether the nodes of every region stand together."""
-    noted = graph.notes.get("region", {})
+    if not is_fused(graph):
+        return False
+    noted = graph.note("region")
     runs = [region for region, _ in groupby(noted[n] for n in graph.nodes if n in noted)]
-    return bool(runs) and len(runs) == len(set(runs))
+    return len(runs) == len(set(runs))

@@ -1,7 +1,7 @@
 """simplify: smaller programs with the same values.
 
 Ensures that nothing is computed twice and nothing for nobody, and that none of the equations in
-`RULES` applies any more. Values that leave the program keep their names.
+`RULES` applies any more, but for values that leave the program: these stay, with their names.
 """
 
 from collections.abc import Callable

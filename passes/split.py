@@ -98,8 +98,10 @@ class _Splitter:
         return self._emit("slice", [self._all_of(operand)], f"{operand.name}.part{i}", attrs)
 
     def _cut_on_demand(self, leaf: Node) -> bool:
-        """A parameter with one reader is cut as that reader wants it; a shared one stays whole."""
-        return leaf.op == "param" and len(self._uses[leaf]) == 1
+        """A parameter with one reader is cut as that reader wants it; a shared one stays whole, as
+        does a result."""
+        alone = len(self._uses[leaf]) == 1 and leaf not in self._graph.outputs
+        return leaf.op == "param" and alone
 
     def _piece(self, param: Node, axis: int, i: int) -> Node:
         size = param.type.shape[axis] // self._k

@@ -278,6 +278,23 @@ def test_what_only_the_old_plan_named_goes(run: Callable[..., Plan], tmp_path: P
     assert len(list((tmp_path / "plan" / "kernels").iterdir())) == len(new) - 2
 
 
+def test_a_plan_that_cannot_be_written_leaves_the_old_one_with_its_files(
+    run: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    files = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    def failing(path: Path, chunks: list[bytes]) -> None:
+        if path.name == "plan.json":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        plans.write_whole(path, chunks)
+
+    monkeypatch.setattr(codegen.folder, "write_whole", failing)
+    with pytest.raises(Error, match="cannot be written: Permission denied"):
+        run("--devices", "cpu:0")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_full_disk_leaves_the_old_plan(
     run: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
@@ -319,7 +336,7 @@ def test_a_full_disk_leaves_the_old_plan(
             ("--devices", "cpu:0,cuda:0"),
             "cpu:0,cuda:0 are of several kinds, expected one",
         ),
-        (("", ""), ("--arch", "sm_80"), "--arch: is for GPUs, and this build is for CPUs"),
+        (("", ""), ("--arch", "sm_80"), "--arch: is for GPUs, and this is for CPUs"),
         (("", ""), ("--mcpu", "abacus"), "unknown processor 'abacus'"),
         (('"f32"', '"bf16"'), (), "network.ir:11: 'x' is written f32"),
         (("relu(", "rely("), (), "network.ir:14: unknown op 'rely'"),

@@ -173,7 +173,7 @@ def test_binaries_are_for_the_architectures_named_or_here(
         (("--devices", "cuda:0", "--arch", ""), "--arch: '' is no architecture"),
         (("--devices", "cuda:0", "--arch", "sm_70"), "unknown architecture 'sm_70'; expected of"),
         (("--devices", "cuda:0", "--arch", "sm_80", "--mcpu", "skylake"), "--mcpu: is for CPUs"),
-        (("--arch", "sm_80"), "--arch: is for GPUs, and this build is for CPUs"),
+        (("--arch", "sm_80"), "--arch: is for GPUs, and this is for CPUs"),
     ],
 )
 def test_bad_options_leave_nothing(

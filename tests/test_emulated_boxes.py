@@ -192,6 +192,21 @@ def test_one_that_does_not_wait_is_caught(order: Order) -> None:
         summed(2, 1, 9, order, patient="")
 
 
+# ---------------------------------------------------------------------------- election
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_one_lane_of_every_warp_is_elected(order: Order) -> None:
+    """Not always the same one."""
+    text = "o[((int)threadIdx.x)] = is_elected();"
+    found = np.full(96, 7, np.int32)
+    emulator.compile(kernel("int* o", text))["f"](
+        (1, 1, 1), (96, 1, 1), [found.ctypes.data], order, 0
+    )
+    elected = {"forward": 0, "backward": 31}[order]
+    assert found.reshape(3, 32).tolist() == [[int(lane == elected) for lane in range(32)]] * 3
+
+
 # ---------------------------------------------------------------------------- complaints
 
 
@@ -223,6 +238,7 @@ BOX = "copy_box_{}(({}), ((unsigned long long)(&(map))), (&(s[32])), {});"
         ("wait_barrier((&(s[32])), 1);", "expected a barrier in shared memory that was begun"),
         ("begin_barrier(a, 1);", "does not lie in shared memory"),
         ("begin_barrier((&(s[33])), 1);", "no multiple of its size"),
+        ("if (t > 3) { s[is_elected()] = 0; }", "28 of its warp's 32 lanes wait for the others"),
     ],
 )
 def test_what_is_wrong_with_a_barrier_is_said(

@@ -11,6 +11,7 @@ from ir.graph import Graph
 from ir.op import Fusion
 from ir.ops import row_of
 from ir.text import parse
+from ir.type import IRError
 from passes.context import Context
 from passes.fuse import fuse
 from passes.pipeline import EVALUATE, TRAIN, run_passes
@@ -164,3 +165,34 @@ def test_a_value_needed_in_between_keeps_regions_apart() -> None:
     )
     result = fuse(graph, Context(1))
     assert {n.name: r for n, r in result.note("region").items()} == {"c": 0, "s": 1, "r": 1}
+
+
+def test_an_update_does_not_join_what_reads_its_state_all_over() -> None:
+    graph = parse(
+        """graph g {
+          v: f32[2,8,3,3]@dev0 = state()
+          around: f32[2,8,3,3]@dev0 = lrn(v)
+          v.next: f32[2,8,3,3]@dev0 = relu(around)
+          other: f32[2,8,3,3]@dev0 = relu(around)
+          output other
+          update v = v.next
+        }"""
+    )
+    noted = fuse(graph, Context(1)).note("region")
+    region = {node.name: number for node, number in noted.items()}
+    assert region["v.next"] != region["around"] == region["other"]
+    run_passes(fuse(graph, Context(1)), ("schedule", "memory"), Context(1))
+
+
+def test_an_update_before_a_reader_is_refused() -> None:
+    graph = parse(
+        """graph g {
+          v: f32[3,3]@dev0 = state()
+          v.next: f32[3,3]@dev0 = relu(v)
+          late: f32[3,3]@dev0 = tanh(v)
+          output late
+          update v = v.next
+        }"""
+    )
+    with pytest.raises(IRError, match=r"'v\.next' takes the place of what 'late' reads later"):
+        fuse(graph, Context(1))

@@ -83,6 +83,13 @@ def test_the_features_take_no_step(model: str) -> None:
     assert "penultimate" not in {w for s in steps if isinstance(s, Run) for w in s.writes}
 
 
+def test_results_that_are_named_twice_stay_so() -> None:
+    network = SMALL["paper"]()
+    twice = network.replace(outputs=[*network.outputs, *network.outputs])
+    name = next(node.name for node in network.nodes if node.op == "lrn")
+    assert keeping(twice, [name, name]).outputs[:-1] == twice.outputs
+
+
 @pytest.mark.parametrize("name", ["relu99", "images", "conv1.weight", "conv1.weigth"])
 def test_an_unknown_name_is_refused_with_those_like_it(name: str) -> None:
     with pytest.raises(Error, match=f"--keep {name}: .* computes no value") as caught:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from codegen.kernels import build
 from codegen.region import extract
 from codegen.targets import Cpu
 from ir.command import Error
@@ -18,6 +19,7 @@ from ir.eval import run_graph
 from ir.graph import Graph, Node, Pair
 from ir.op import Array, Fusion
 from ir.ops import TABLE, apply, row_of
+from ir.text import parse
 from ir.type import DType, TensorType
 from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
@@ -243,3 +245,14 @@ def test_bf16_is_refused() -> None:
     y = apply("relu", x, name="y")
     with pytest.raises(Error, match="bf16"):
         Kernel(Graph("refused", (x, y), (y,)))
+
+
+def test_a_constant_is_no_operand_of_a_contraction() -> None:
+    region = parse("""graph region {
+      a0: f32[4,8] = input()
+      c0: f32[4,8] = constant(value=0.5)
+      v0: f32[4,4] = dense(a0, c0)
+      output v0
+    }""")
+    with pytest.raises(Error, match="dense reads the constant 'c0', expected a fed value or a par"):
+        build(region, host())

@@ -14,8 +14,10 @@ from codegen.cuda.generated import Generated, generated
 from codegen.kernels import build
 from codegen.kernels.cuda.writer import Built
 from codegen.targets import Cuda, cuda
+from ir.command import Error
 from ir.graph import Graph, Node, Pair
 from ir.ops import apply
+from ir.text import parse
 from ir.type import DType, TensorType
 from tests.counts import cases, sampled
 from tests.graphs import SEEDS
@@ -263,3 +265,16 @@ def test_what_others_read_too_is_stored(read: str) -> None:
     graph = Graph("both", tuple(nodes), results)
     assert launches(graph) > 1
     check(graph, random_values(graph, Random(0)), 32 * BOUND)
+
+
+def test_a_workspace_that_no_index_reaches_is_refused() -> None:
+    region = parse("""graph region {
+      a0: f32[512,64,200,200] = input()
+      v0: f32[512,64,200,200] = tanh(a0)
+      v1: f32[512,64,200,200] = spatial_lrn(v0)
+      v2: f32[512,64,200,200] = tanh(v1)
+      v3: f32[512,64,200,200] = spatial_lrn(v2)
+      output v3
+    }""")
+    with pytest.raises(Error, match=r"a workspace of .* elements, expected at most 2,147,483,647"):
+        build(region, Cuda("none", ("sm_90a",), ""))

@@ -177,6 +177,10 @@ def test_memory_needs_a_schedule() -> None:
     [
         ("w: f32[3,3]@dev0 = state()", "'v' cannot be updated by the leaf 'w'"),
         (
+            "w: f32[3,3]@dev0 = relu(v) {region=0}\n output v",
+            "'v' cannot be updated in place by 'w': it is a result too",
+        ),
+        (
             "w: f32[3,3]@dev0 = dense(v, v) {region=0}",
             "'v' cannot be updated in place by 'w': 'w' still reads it",
         ),

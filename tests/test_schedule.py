@@ -9,7 +9,8 @@ from frontend.alexnet import alexnet
 from ir.cost import bytes_moved, flops
 from ir.eval import run_graph
 from ir.graph import Graph, Node
-from ir.type import Device
+from ir.text import parse
+from ir.type import Device, IRError
 from passes.context import Context
 from passes.lifetime import Lifetimes
 from passes.pipeline import EVALUATE, TRAIN, run_passes
@@ -139,3 +140,21 @@ def _wide_branches() -> Graph:
           output y
         }}"""
     )
+
+
+CHAIN = """graph g {{
+  x: f32[3,3]@dev0 = input()
+  a: f32[3,3]@dev0 = relu(x) {{region=0}}
+  b: f32[3,3]@dev0 = tanh(a){}
+  c: f32[3,3]@dev0 = relu(b) {{region=0}}
+  output c
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [(" {region=1}", "regions wait for each other in a circle"), ("", "schedule.*regions")],
+)
+def test_notes_that_are_no_regions_are_refused(note: str, words: str) -> None:
+    with pytest.raises(IRError, match=words):
+        run_passes(parse(CHAIN.format(note)), ("schedule",), Context(1))

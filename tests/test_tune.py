@@ -18,7 +18,7 @@ from codegen.cost.speeds import GUESSES
 from codegen.kernels.cpu.winograd.choice import candidates, phases
 from codegen.keys import key_of
 from codegen.targets import Cpu
-from codegen.tuning import cores, records, search
+from codegen.tuning import cores, parameters, records, search
 from codegen.tuning.parameters import Caches, Tuning, anchor, by_formula, shape_class
 from codegen.tuning.records import Records
 from codegen.tuning.timing import Bench, Timed
@@ -93,6 +93,18 @@ def test_sizes_by_formula_fit_their_caches(first: int, second: int, shared: int)
     assert sizes.near <= first * 1024
     assert sizes.cached <= second * 1024
     assert sizes.chunk <= max(2 * second, shared) * 1024
+
+
+def test_a_cache_that_says_nothing_is_taken_to_be_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index, said in enumerate(({"level": "1", "size": "64K"}, {"level": "2"})):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in ({"type": "Data"} | said).items():
+            (folder / name).write_text(f"{text}\n")
+    monkeypatch.setattr(parameters, "CACHE_FILES", str(tmp_path))
+    assert Caches.here() == Caches(first=64 * 1024)
 
 
 def test_this_machines_caches_are_known() -> None:

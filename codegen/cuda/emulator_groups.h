@@ -35,6 +35,8 @@ template <unsigned bytes, bool along_rows> struct Matrix {
     const unsigned start = (descriptor & 0x3FFF) << 4, line = descriptor >> 62 == 2 ? 64 : 32;
     const unsigned lead = (descriptor >> 16 & 0x3FFF) << 4;
     const unsigned stride = (descriptor >> 32 & 0x3FFF) << 4;
+    // Patterns begin at multiples of their size, so rows do at those of eight lines.
+    if (start % (8 * line) >= line) fail(MISALIGNED);
     unsigned at = start;
     if (along_rows)
       at += row * bytes / line * lead + step / 8 * stride + step % 8 * line + row * bytes % line;

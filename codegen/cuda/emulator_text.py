@@ -17,7 +17,9 @@ _KERNEL = re.compile(
 )
 _DYNAMIC = re.compile(r"extern __shared__ __align__\(\d+\) (?P<type>\w+) (?P<name>\w+)\[\];")
 _BYTES = {"tf32": "4", "bf16": "2"}
-_OF_WARPS = re.compile(r"\b(?:wait_warp|wait_barrier|multiply_\w+|load_matri(?:ces|x_pairs)\w*)\(")
+_OF_WARPS = re.compile(
+    r"\b(?:wait_warp|is_elected|wait_barrier|multiply_\w+|load_matri(?:ces|x_pairs)\w*)\("
+)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,9 @@ struct Warp {
 
 #define wait_warp() ((void)::meet(__LINE__, nullptr, nullptr, nullptr))
 
+// Any lane may be elected; backward it is the last one.
+#define is_elected() ((int)::meet(__LINE__, nullptr, nullptr, nullptr))
+
 // ------------------------------------------------------------------------- matrices
 
 // The row of 16 bytes that a lane names.

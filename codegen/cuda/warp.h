@@ -153,6 +153,17 @@ __device__ __forceinline__ void wait_warp() {
   __syncwarp();
 }
 
+// Whether this lane acts for its warp, all of which is here. The compiler then knows that no other
+// does, and needs no loop over lanes for what it copies.
+__device__ __forceinline__ int is_elected() {
+  int own;
+  asm volatile("{ .reg .pred p; elect.sync _|p, 0xffffffff; selp.s32 %0, 1, 0, p; }"
+               : "=r"(own)
+               :
+               : "memory");
+  return own;
+}
+
 // Store a word.
 __device__ __forceinline__ void put_word(void *to, unsigned word) {
   *(unsigned *)to = word;

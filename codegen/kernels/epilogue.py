@@ -24,6 +24,10 @@ def anchor(region: Graph, op: str, forms: Sequence[str] = FORMS) -> Node | str:
         return f"the region begins with {first.op}"
     if strange := [node.op for node in rest if node.op not in VIEWS and node.op not in RULES]:
         return f"{strange[0]} cannot follow a contraction"
+    if constants := [x.name for x in first.inputs if x.op == "constant"]:
+        return (
+            f"{first.op} reads the constant '{constants[0]}', expected a fed value or a parameter"
+        )
     if (form := form_of(first)) not in forms:
         return f"{first.op} is only done in {', '.join(forms)}, not in {form}"
     return first

@@ -3,6 +3,7 @@
 What was measured goes by classes of regions.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,10 @@ class Caches:
     @classmethod
     def here(cls) -> "Caches":
         """This machine's; what cannot be read is taken to be small."""
-        found = dict(map(_cache, sorted(Path(CACHE_FILES).glob("index*"))))
+        found: dict[str, int] = {}
+        for folder in sorted(Path(CACHE_FILES).glob("index*")):
+            with suppress(OSError, ValueError):
+                found |= [_cache(folder)]
         sizes = {name: found[level] for name, level in LEVELS.items() if level in found}
         return cls(**sizes)
 

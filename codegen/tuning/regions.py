@@ -7,9 +7,8 @@ from codegen.programs import lower, require_precision
 from codegen.steps import Call, steps
 from codegen.targets import Target
 from ir import plan as plans
-from ir.command import Error
 from ir.graph import Graph
-from ir.text import parse, read
+from ir.text import read
 from passes.context import Context, Precision, to_stderr
 from passes.dump import quiet
 
@@ -38,11 +37,7 @@ def lowered(file: str, target: Target, devices: int, precision: Precision) -> It
 def planned(path: Path) -> Iterator[Graph]:
     """Of a plan's kernels, by the texts beside it. Raises Error."""
     for name in plans.read(path).kernels:
-        text = plans.folder(path) / "kernels" / f"{name}.ir"
-        try:
-            yield parse(text.read_text("utf-8"))
-        except OSError as error:
-            raise Error(f"{text}: cannot be read: {error.strerror}") from error
+        yield read(str(plans.folder(path) / "kernels" / f"{name}.ir"))
 
 
 def first_op(region: Graph) -> str:

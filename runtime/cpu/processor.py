@@ -14,7 +14,7 @@ def require(plan: Plan) -> None:
     if lacking := sorted(vectors - flags()):
         raise Error(
             f"the plan was built for {plan.target['mcpu']}, and this processor lacks "
-            f"{', '.join(lacking)}; build it on this machine"
+            f"{', '.join(lacking)}; build it on this machine, or with --mcpu"
         )
 
 

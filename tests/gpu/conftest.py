@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,24 @@ def left(request: pytest.FixtureRequest, began: float) -> float:
     if left < 0:
         pytest.skip(f"not begun within {seconds:.0f} seconds")
     return left
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Once a kernel has broken the GPU, or rather this process's use of it, all others would fail
+    too."""
+    if report.failed and not _answers():
+        pytest.exit(f"the GPU does not answer after {report.nodeid}", Exit.NUMERICS)
+
+
+def _answers() -> bool:
+    try:
+        with closing(Driver()) as driver:
+            driver.open(0)
+            driver.synchronise(0)
+    except Error:
+        return False
+    return True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

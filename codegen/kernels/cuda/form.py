@@ -24,9 +24,11 @@ class Form:
         return 2 * max(self.step, 8)
 
     def depth_of(self, steps: int) -> int:
-        """Steps of a chunk, for sums of so many: few of them wasted, and few barriers."""
+        """Steps of a chunk, for sums of so many: few barriers, and few steps wasted where the last
+        chunk is one of few."""
         half = self.depth // 2
-        return half if 0 < steps % self.depth <= half else self.depth
+        wasted = 0 < steps % self.depth <= half and steps < 4 * self.depth
+        return half if wasted else self.depth
 
     def width(self, *extents: int) -> int:
         """Neighbours that are moved at once: they begin at multiples of themselves in arrays of

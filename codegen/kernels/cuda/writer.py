@@ -21,6 +21,7 @@ from codegen.kernels.cuda.lanes import Lanes
 from codegen.kernels.memory import Home, Scratch
 from codegen.kernels.writer import Rule
 from codegen.targets import Cuda
+from ir.command import Error
 from ir.graph import Graph, Node
 from ir.plan import TensorMap
 from ir.type import TensorType
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 WARP = Cuda.lanes
 _LINE = 4 * WARP  # bytes of global memory that are read at once
+_MOST = 2**31 - 1  # elements of an array: indices are int32
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,13 @@ class Writer(Lanes):
             yield self.indices(task, extents)
 
     def workspace(self, *shape: int, dtype: str = "float32") -> Scratch:
-        """Memory that all launches share, reserved before them; garbage at the start."""
+        """Memory that all launches share, reserved before them; garbage at the start.
+
+        Raises Error where an index into it would be none of int32.
+        """
         size = DataType(dtype).itemsize
+        if (elements := self._reserved // size + prod(shape)) > _MOST:
+            raise Error(f"a workspace of {elements:,} elements, expected at most {_MOST:,}")
         array = Scratch(None, self._reserved // size, shape)
         self._arrays.append((array, dtype))
         self._reserved += -(-prod(shape) * size // _LINE) * _LINE
@@ -129,7 +136,7 @@ class Writer(Lanes):
     def declare_arguments(self) -> None:
         super().declare_arguments()
         dtypes = dict.fromkeys(dtype for _, dtype in self._arrays)
-        memory = {d: self.buffer(self._workspace, (2**31 - 1,), d) for d in dtypes}
+        memory = {d: self.buffer(self._workspace, (_MOST,), d) for d in dtypes}
         for array, dtype in self._arrays:
             array.memory = memory[dtype]
         self.homes = {

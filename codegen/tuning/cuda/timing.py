@@ -9,9 +9,10 @@ from ir.plan import Plan
 from runtime.devices import open_executor
 from runtime.executor import Executor
 
-TIMES, RUNS, ROUNDS = 10, 3, 5
-"""Calls in a graph; graphs that are timed together; turns of each kernel, of which the best counts:
-others may have had the GPU, or its clock was still low."""
+TIMES, RUNS, ROUNDS = 30, 2, 5
+"""Calls in a graph, so many that starting it takes next to none of their time; graphs timed at a
+time; turns of each kernel, of which the best counts: others may have had the GPU, or its clock was
+still low."""
 
 
 def seconds(plan: Plan, directory: Path) -> dict[str, float]:

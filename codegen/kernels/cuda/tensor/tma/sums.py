@@ -51,7 +51,7 @@ class Sums(GroupSums):
         with w.serial(part.end - part.begin) as i:
             slot, turn = self._place(i)
             self._barriers.wait(Event.LEFT, slot, turn - 1)
-            with w.when(w.lane == 0):
+            with w.when(tirx.call_extern("int32", "is_elected") != 0):
                 self._barriers.expect(slot)
                 for ring, at in zip(self._rings, part.at(part.begin + i), strict=True):
                     ring.load(slot, at)
