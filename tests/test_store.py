@@ -1,6 +1,7 @@
 """Stores as data sets, and `runtime.data.check`, which finds any damage in them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,28 @@ def test_images_and_labels_are_those_of_the_source(
 def test_any_order_may_be_read(dataset: Dataset, indices: list[int]) -> None:
     whole = dataset.train.read(np.arange(len(dataset.train)))
     assert np.array_equal(dataset.train.read(np.array(indices, np.int64)), whole[indices])
+
+
+def test_reading_keeps_no_file_open(folder: Path) -> None:
+    # A store of ImageNet has more shards than a process may usually have files.
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    found = store.opened(folder, SIZE)
+    before = count()
+    for part in (found.train, found.validation):
+        part.read(np.arange(len(part)))
+    assert count() == before
+
+
+def test_images_cut_while_in_use_are_no_crash(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    part = store.opened(copy, SIZE).train
+    part.read(np.array([0, 1]))
+    path = copy / manifest.read(copy).train[0].file
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(DataError, match=f"{path.name}: was cut while it was in use"):
+        part.read(np.arange(manifest.read(copy).train[0].count))
 
 
 def test_statistics_are_the_stored_ones(dataset: Dataset) -> None:

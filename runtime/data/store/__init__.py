@@ -60,24 +60,43 @@ def _within(labels: Labels, classes: int) -> bool:
 
 
 def _part(folder: Path, facts: Manifest, part: str, labels: Labels) -> Part:
-    shards, size = facts.shards(part), facts.size
-    starts = np.cumsum([0, *(shard.count for shard in shards)])
+    shards, shape = facts.shards(part), (3, facts.size, facts.size)
+    firsts = np.cumsum([0, *(shard.count for shard in shards)])
 
     @cache
-    def images(number: int) -> Images:
-        path = folder / shards[number].file
-        found: Images = tensors.mapped(path).arrays["images"]
-        if found.shape != (shards[number].count, 3, size, size):
-            raise DataError(f"{path}: has images {list(found.shape)}, unlike {MANIFEST}")
-        return found
+    def start(number: int) -> int:
+        return _start(folder / shards[number].file, (shards[number].count, *shape))
 
     def read(indices: Indices) -> Images:
-        found = np.empty((len(indices), 3, size, size), np.uint8)
-        numbers = np.searchsorted(starts, indices, side="right") - 1
-        for place, (number, index) in enumerate(
-            zip(numbers.tolist(), indices.tolist(), strict=True)
-        ):
-            found[place] = images(number)[index - starts[number]]
+        found = np.empty((len(indices), *shape), np.uint8)
+        numbers = np.searchsorted(firsts, indices, side="right") - 1
+        within = (indices - firsts[numbers]).tolist()
+        for image, number, index in zip(found, numbers.tolist(), within, strict=True):
+            _fill(image, folder / shards[number].file, start(number) + index * image.nbytes)
         return found
 
     return Part(labels, read)
+
+
+def _start(path: Path, shape: tuple[int, ...]) -> int:
+    """Where in a shard its images begin. Raises DataError unless they have a shape."""
+    found = tensors.mapped(path)
+    images = found.arrays.get("images")
+    if images is None or images.dtype != np.uint8 or images.shape != shape:
+        raise DataError(f"{path}: has no images u8{list(shape)}, unlike {MANIFEST}")
+    return found.starts["images"]
+
+
+def _fill(image: Images, path: Path, start: int) -> None:
+    """Read an image from its place in a shard. Raises DataError.
+
+    No shard stays open or mapped: there may be more of them than a process may have files.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            count = file.readinto(image.data)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if count != image.nbytes:
+        raise DataError(f"{path}: was cut while it was in use")

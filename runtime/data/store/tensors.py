@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
 from pathlib import Path
@@ -25,10 +25,14 @@ _MOST_HEADER = 2**24  # bytes
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a file holds: arrays by name, mapped read-only, and facts as JSON."""
+    """What a file holds: arrays by name, mapped read-only, and facts as JSON.
+
+    `starts` are the places in the file, in bytes, where arrays that were mapped begin.
+    """
 
     arrays: Mapping[str, Array]
     facts: Any
+    starts: Mapping[str, int] = field(default_factory=dict)
 
 
 def write(path: Path, content: Tensors) -> str:
@@ -71,9 +75,9 @@ def mapped(path: Path) -> Tensors:
             raise ValueError("the header is cut")
         header = json.loads(memory[8 : 8 + length].tobytes())
         facts = json.loads(header.pop("__metadata__")["facts"])
-        return Tensors(
-            _arrays(msgspec.convert(header, dict[str, Entry]), memory[8 + length :]), facts
-        )
+        entries = msgspec.convert(header, dict[str, Entry])
+        starts = {name: 8 + length + entry.data_offsets[0] for name, entry in entries.items()}
+        return Tensors(_arrays(entries, memory[8 + length :]), facts, starts)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
