@@ -18,6 +18,7 @@ from tests.counts import cases
 from tests.photographs import encoded, view
 
 SIZE = 40
+GREY, COLOURS = 0, 2  # kinds of PNG
 ORIENTATION = 0x0112
 TURNS: dict[int, Callable[[Image.Image], Image.Image]] = {
     1: lambda image: image,
@@ -29,6 +30,15 @@ TURNS: dict[int, Callable[[Image.Image], Image.Image]] = {
     7: lambda image: ImageOps.mirror(image.rotate(90, expand=True)),
     8: lambda image: image.rotate(90, expand=True),
 }
+
+
+def png(width: int, height: int, bits: int, kind: int, rows: bytes, *chunks: bytes) -> bytes:
+    """A PNG of rows as the format has them, and more chunks before them."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c))
+        for c in (header, *chunks, b"IDAT" + zlib.compress(rows), b"IEND")
+    )
 
 
 def plain(image: Image.Image) -> Pixels:
@@ -89,6 +99,30 @@ def test_half_transparent_is_half_white() -> None:
     assert np.abs(found - (0.2 * np.array([100, 0, 200]) + 0.8 * 255)).max() <= 1
 
 
+@cases(full=300, sample=40)
+@given(
+    bits=st.sampled_from([1, 2, 4, 8, 16]),
+    pixels=st.lists(st.integers(0, 2**16 - 1), min_size=64, max_size=64),
+    key=st.integers(0, 63),
+)
+def test_the_grey_that_is_transparent_shows_white(bits: int, pixels: list[int], key: int) -> None:
+    greys = np.array(pixels, np.uint16).reshape(8, 8) >> (16 - bits)
+    clear = int(greys.flat[key])
+    planes = np.unpackbits(greys.astype(">u2").view(np.uint8).reshape(8, 8, 2), axis=2)
+    rows = np.packbits(planes[..., 16 - bits :].reshape(8, -1), axis=1)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    shown = greys >> 8 if bits == 16 else greys * (255 // (2**bits - 1))
+    plain = decode(png(8, 8, bits, GREY, lines), 8)
+    keyed = decode(png(8, 8, bits, GREY, lines, b"tRNS" + struct.pack(">H", clear)), 8)
+    assert np.array_equal(plain[0], shown)
+    assert np.array_equal(keyed, np.where(greys == clear, 255, plain))
+
+
+def test_the_colour_that_is_transparent_shows_white() -> None:
+    data = png(2, 2, 8, COLOURS, b"\0abcxyz" * 2, b"tRNS\0a\0b\0c")
+    assert decode(data, 2)[:, 0].T.tolist() == [[255] * 3, list(b"xyz")]
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_a_grey_picture_that_is_whole_is_taken(mode: str, progressive: bool) -> None:
@@ -103,12 +137,7 @@ def test_a_grey_picture_that_is_whole_is_taken(mode: str, progressive: bool) -> 
 def bomb() -> bytes:
     """A PNG that says it has more pixels than are allowed, and nothing else."""
     side = int(MOST_PIXELS**0.5) + 1
-    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(bytes(side * (side // 8 + 2)))
-    chunks = (header, data, b"IEND")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks
-    )
+    return png(side, side, 1, GREY, bytes(side * (side // 8 + 2)))
 
 
 def animated() -> bytes:
@@ -127,6 +156,10 @@ def animated() -> bytes:
         (encoded(view(1))[:2], "is no JPEG or PNG image"),
         (bomb(), "pixels, expected up to 64,000,000"),
         (animated(), "is animated, expected one picture"),
+        (
+            png(1, 1, 16, COLOURS, b"\0AaBbCc", b"tRNSAaBbCc"),
+            "has a transparent colour of 16 bits, expected 8 bits or an alpha channel",
+        ),
     ],
 )
 def test_the_reason_for_a_refusal_is_said(data: bytes, reason: str) -> None:

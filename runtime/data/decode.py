@@ -8,6 +8,7 @@ through Pillow's formula, without a profile. Of a JPEG of several pictures the f
 import re
 import warnings
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -22,6 +23,7 @@ FORMATS = ("JPEG", "PNG")
 _FILLER = b"\x5a" * 64  # bits of an entropy-coded scan that say something for most code tables
 _MARKER = re.compile(rb"\xff+(?=[\x01-\xfe])")  # behind a scan's data; FF 00 belongs to the data
 _SCAN = 0xDA
+_MOST_GREY: dict[object, int] = {"L;2": 3, "L;4": 15}  # by how a PNG stores what Pillow makes 255
 
 
 class Refused(DataError):
@@ -70,8 +72,19 @@ def _opened(data: bytes) -> Image.Image:
         raise Refused(f"has {image.width}x{image.height} pixels, expected up to {MOST_PIXELS:,}")
     if image.format == "PNG" and getattr(image, "is_animated", False):
         raise Refused("is animated, expected one picture")
+    form = image.tile[0].args
     image.load()
+    if "transparency" in image.info:
+        image.info["transparency"] = _key(image.info["transparency"], form)
     return image
+
+
+def _key(key: Any, form: object) -> Any:
+    """The colour that is transparent, as pixels have it; Pillow gives it as it is in the file."""
+    if form == "RGB;16B":  # of whose pixels Pillow keeps 8 bits
+        raise Refused("has a transparent colour of 16 bits, expected 8 bits or an alpha channel")
+    most = _MOST_GREY.get(form)
+    return (key & most) * (255 // most) if most else key
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -88,12 +101,21 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _colours(image: Image.Image) -> Image.Image:
     """RGB, or red, green and blue times alpha with alpha, where something is transparent."""
+    if image.mode.startswith("I"):
+        image = _upper_bits(image)
     if image.has_transparency_data:
         straight = image if image.mode == "RGBA" else image.convert("RGBA")
         return straight.convert("RGBa")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """8 bits of a grey of 16, with alpha where one of them, told by all its bits, is none."""
+    pixels = np.asarray(image)
+    grey = Image.fromarray((pixels >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(pixels != image.info["transparency"]))
+    return grey
 
 
 # ------------------------------------------------------------------- JPEGs that end early
