@@ -75,6 +75,25 @@ def test_each_folder_is_a_class(tmp_path: Path) -> None:
     assert contents(found, found.train) == {b"a/3.JPEG": "a", b"b/2.jpg": "b", b"b/deep/1.png": "b"}
 
 
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    for name in ("here/a/1", "there/more/2", "other/3"):
+        fill(tmp_path / name, name)
+    (tmp_path / "here" / "a" / "deep").symlink_to(tmp_path / "there")
+    (tmp_path / "here" / "b").symlink_to("../other")
+    found = opened(tmp_path / "here")
+    assert found.train.names == ["a/1", "a/deep/more/2", "b/3"]
+    assert contents(found, found.train) == {b"here/a/1": "a", b"there/more/2": "a", b"other/3": "b"}
+
+
+@pytest.mark.parametrize("link", ["a/x", "a/deep/x", "b"])
+@pytest.mark.parametrize("target", ["a", "a/deep"])
+def test_a_folder_is_listed_once(tmp_path: Path, link: str, target: str) -> None:
+    fill(tmp_path / "a" / "deep" / "1", "")
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(DataError, match=f"/{link}: is .*/{target} once more, expected each"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("second", ["val", "validation"])
 def test_two_folders_are_two_parts(tmp_path: Path, second: str) -> None:
     for name in ("train/a/1", "train/b/1", f"{second}/b/1"):

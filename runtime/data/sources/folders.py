@@ -1,7 +1,7 @@
 """Class folders: each subfolder is a class, and all files in it and below are its images.
 
 Where there are a folder `train` and a folder `val` or `validation`, these hold the class folders of
-the two parts. Names that begin with a dot are passed over.
+the two parts. Names that begin with a dot are passed over; links are followed.
 """
 
 import os
@@ -56,13 +56,29 @@ def _listing(root: Path, part: Path, classes: list[str]) -> Listing:
 
 
 def _items(root: Path, part: Path, classes: list[str]) -> Iterator[Item]:
+    seen: dict[tuple[int, int], str] = {}
+    for label, name in enumerate(classes):
+        if (part / name).is_dir():  # in validation a class may be missing
+            for folder, files in _below(part / name):
+                _enter(folder, seen)
+                below = os.path.relpath(folder, root)
+                yield from (Item(f"{below}/{f}", label) for f in files if not f.startswith("."))
+
+
+def _below(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """A folder and all below it, with the files in each."""
+
     def fail(error: OSError) -> None:
         raise cannot_read(Path(error.filename), error)
 
-    for label, name in enumerate(classes):
-        if not (part / name).is_dir():
-            continue  # in validation
-        for folder, inner, files in os.walk(part / name, onerror=fail):
-            inner[:] = [each for each in inner if not each.startswith(".")]
-            below = os.path.relpath(folder, root)
-            yield from (Item(f"{below}/{f}", label) for f in files if not f.startswith("."))
+    for folder, inner, files in os.walk(top, onerror=fail, followlinks=True):
+        inner[:] = sorted(each for each in inner if not each.startswith("."))
+        yield folder, files
+
+
+def _enter(folder: str, seen: dict[tuple[int, int], str]) -> None:
+    """Raises DataError for a folder that links lead to once more: some lead round for ever."""
+    facts = os.stat(folder)
+    first = seen.setdefault((facts.st_dev, facts.st_ino), folder)
+    if first != folder:
+        raise DataError(f"{folder}: is {first} once more, expected each folder once")
