@@ -266,6 +266,22 @@ def test_an_unfinished_store_goes_on_only_as_it_began(
     assert_refused(done, "unfinished, but", word, "remove it to begin anew")
 
 
+@pytest.mark.parametrize(
+    ("note", "word"),
+    [
+        ("", "is no JSON object"),
+        ("[]", "is no JSON object"),
+        ("[" * 100_000, "is no JSON object"),
+        ('{"version": "a\\nb"}', r"version was a\nb, expected 1"),
+    ],
+)
+def test_a_note_that_is_none_is_refused(origin: Path, tmp_path: Path, note: str, word: str) -> None:
+    (tmp_path / "unfinished.json").write_text(note)
+    done = prepare(origin, tmp_path)
+    assert_refused(done, str(tmp_path), word, "to begin anew")
+    assert done.err.count("\n") == 1
+
+
 def test_two_commands_do_not_share_a_store(origin: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = small(origin, store)

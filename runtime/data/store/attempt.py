@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ir.command import Error
+from ir.plan import one_line
 from runtime.data.sources.hashes import Hashes
 from runtime.data.sources.listing import Listing
 from runtime.data.store import manifest
@@ -78,12 +79,15 @@ def _facts(content: Content, choices: Choices) -> dict[str, Any]:
 def _compare(note: Path, facts: dict[str, Any]) -> None:
     try:
         before = json.loads(note.read_bytes())
-    except ValueError:
-        before = {}
+    except (ValueError, RecursionError):
+        before = None
+    if not isinstance(before, dict):
+        raise Error(f"{note}: is no JSON object; remove {note.parent} to begin anew")
     for name, value in facts.items():
         if before.get(name) != value:
             was = f"{before.get(name)}, expected {value}" if name != "images" else "others"
-            raise Error(f"{note.parent}: unfinished, but {name} was {was}; remove it to begin anew")
+            complaint = f"unfinished, but {name} was {one_line(was)}"
+            raise Error(f"{note.parent}: {complaint}; remove it to begin anew")
 
 
 def _check_room(folder: Path, content: Content, size: int) -> None:
