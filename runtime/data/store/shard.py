@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from ir.command import DataError
@@ -25,6 +26,12 @@ MOST = 4096  # images in a shard
 
 _SMALL = ("labels", "sha256", "source")
 _FACTS = ("names", "left_out")
+
+
+class _Facts(msgspec.Struct):
+    names: list[str]
+    left_out: list[tuple[str, str]]
+    sha256: str
 
 
 def images_per_shard(size: int) -> int:
@@ -54,18 +61,37 @@ def image_hashes(images: Images) -> Hashes:
 
 
 def _complaint(found: Tensors) -> str | None:
-    arrays, facts = found.arrays, found.facts
-    missing = [name for name in ("images", *_SMALL) if name not in arrays]
-    missing += [name for name in (*_FACTS, "sha256") if name not in facts]
-    if missing:
-        return f"is no shard: it lacks {', '.join(missing)}"
-    if _hash(arrays, {name: facts[name] for name in _FACTS}) != facts["sha256"]:
+    try:
+        facts = msgspec.convert(found.facts, _Facts)
+    except msgspec.ValidationError as error:
+        return f"its facts are none of a shard: {one_line(str(error))}"
+    if wrong := _unlike(found.arrays, len(facts.names)):
+        return f"is no shard of {len(facts.names)} images: {wrong[0]} are missing or others"
+    if _hash(found.arrays, {name: found.facts[name] for name in _FACTS}) != facts.sha256:
         return "labels, hashes or names are damaged"
+    return _damage(found.arrays, facts.names)
+
+
+def _unlike(arrays: Mapping[str, Array], count: int) -> list[str]:
+    """What a shard of so many images must have, but in this type and shape it is not there."""
+    side = arrays["images"].shape[-1:] if "images" in arrays else ()
+    expected: dict[str, tuple[type, tuple[int, ...]]] = {
+        "images": (np.uint8, (count, 3, *side, *side)),
+        "labels": (np.int32, (count,)),
+        "sha256": (np.uint8, (count, 32)),
+        "source": (np.uint8, (count, 32)),
+    }
+    found = {name: (array.dtype.type, array.shape) for name, array in arrays.items()}
+    return [name for name, form in expected.items() if found.get(name) != form]
+
+
+def _damage(arrays: Mapping[str, Array], names: list[str]) -> str | None:
+    """Which images do not have their hash."""
     wrong = np.flatnonzero((image_hashes(arrays["images"]) != arrays["sha256"]).any(axis=1))
-    if len(wrong):
-        names = ", ".join(one_line(facts["names"][index]) for index in wrong[:5])
-        return f"{len(wrong)} damaged images: {names}{', ...' * (len(wrong) > 5)}"
-    return None
+    if not len(wrong):
+        return None
+    first = ", ".join(one_line(names[index]) for index in wrong[:5])
+    return f"{len(wrong)} damaged images: {first}{', ...' * (len(wrong) > 5)}"
 
 
 def _hash(arrays: Mapping[str, Array], facts: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ir.command import DataError
-from ir.plan import write_whole
+from ir.plan import one_line, write_whole
 from runtime.header import Entry, encode
 
 Array = npt.NDArray[Any]
@@ -81,7 +81,8 @@ def mapped(path: Path) -> Tensors:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: is no whole safetensors file of ours: {error}") from error
+        reason = one_line(str(error))
+        raise DataError(f"{path}: is no whole safetensors file of ours: {reason}") from error
 
 
 def file_hash(path: Path) -> str:
