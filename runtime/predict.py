@@ -14,6 +14,7 @@ from ir.command import DataError, Error, run
 from runtime.classifier import FEATURES, PROBABILITIES, Floats
 from runtime.data.dataset import Images, Part
 from runtime.data.decode import Refused, decode
+from runtime.data.sources import file
 from runtime.npy import write_npy
 from runtime.trained import add_options, count, opened
 
@@ -24,11 +25,9 @@ def pictures(paths: Sequence[Path], size: int) -> Images:
     refused = []
     for image, path in zip(images, paths, strict=True):
         try:
-            image[...] = decode(path.read_bytes(), size)
+            image[...] = decode(file.read(path), size)
         except Refused as error:
             refused.append(f"{path}: {error}")
-        except OSError as error:
-            refused.append(f"{path}: cannot be read: {error.strerror}")
     if refused:
         raise DataError("\n".join(refused))
     return images

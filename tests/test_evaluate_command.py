@@ -1,6 +1,7 @@
 """`runtime.evaluate` and `runtime.predict` on a small compiled AlexNet, its parameters drawn."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -181,13 +182,19 @@ def test_every_bad_picture_is_named_with_its_reason(
     pictures[1].write_bytes(b"")
     pictures[2].write_bytes(b"text")
     pictures[3].write_bytes(pictures[3].read_bytes()[:-30])
+    pictures[4].unlink()
+    os.mkfifo(pictures[4])  # which nobody will ever write to
+    pictures[5].unlink()
+    pictures[5].symlink_to("/dev/zero")
     with pytest.raises(DataError) as caught:
         predicted(*pictures, tmp_path / "none.png")
     said = str(caught.value).splitlines()
     assert [line.partition(": ")[0] for line in said] == [
-        str(path) for path in (*pictures[1:4], tmp_path / "none.png")
+        str(path) for path in (*pictures[1:6], tmp_path / "none.png")
     ]
     assert "is empty" in said[0]
+    assert "is no regular file" in said[3]
+    assert "is no regular file" in said[4]
 
 
 def test_the_command_exits_with_3_on_a_bad_picture(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """What a source holds, before any picture is looked at: compact, for millions of files."""
 
 import os
-import stat
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.data.dataset import Labels
-from runtime.data.decode import Refused
 from runtime.data.draws import Indices
-
-MOST_BYTES = 256 * 2**20  # of an image file
-WHOLE = -1  # in place of a size: the file `name` in the container, which is a folder
+from runtime.data.sources import file
+from runtime.data.sources.file import WHOLE
 
 Places = npt.NDArray[np.int64]
 
 
 class Item(NamedTuple):
-    """One image: its name, its class, and `size` bytes at `offset` of a container."""
+    """One image: its name, its class, and `size` bytes at `offset` of a container.
+
+    Where the size is WHOLE it is the file `name` in the container, which is a folder.
+    """
 
     name: str
     label: int
@@ -53,11 +53,7 @@ class Listing:
         """The bytes of an item. Raises Refused when they cannot be had."""
         container, offset, size = self.places[index].tolist()
         path = self.containers[container]
-        path = path / self.names[index] if size == WHOLE else path
-        try:
-            return _read(path, offset, size)
-        except OSError as error:
-            raise Refused(f"cannot be read: {error.strerror}") from error
+        return file.read(path / self.names[index] if size == WHOLE else path, offset, size)
 
     @property
     def digest(self) -> str:
@@ -83,17 +79,3 @@ def gather(items: Iterable[Item], *containers: Path) -> Listing:
         np.array(places, np.int64).reshape(-1, 3),
     )
     return found.at(np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
-    # A pipe would block where it is opened, and a device has no end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise Refused("is no regular file")
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(MOST_BYTES + 1 if size == WHOLE else min(size, MOST_BYTES + 1))
-    if len(data) > MOST_BYTES:
-        raise Refused(f"is larger than {MOST_BYTES // 2**20} MB")
-    if size not in (WHOLE, len(data)):
-        raise Refused(f"ends after {len(data)} of {size} bytes")
-    return data
