@@ -27,8 +27,7 @@ main()
 LOCKS = ("requirements.lock", "requirements-cuda.lock")
 CARRIED = {
     *("cuda-bindings", "cuda-pathfinder", "hypothesis", "iniconfig", "markdown-it-py", "mdurl"),
-    *("msgspec", "packaging", "pillow", "pluggy", "pygments", "pytest", "rich", "safetensors"),
-    "sortedcontainers",
+    *("msgspec", "packaging", "pillow", "pluggy", "pygments", "pytest", "rich", "sortedcontainers"),
 }
 """What is used where there is no compiler, beside what comes with PyTorch."""
 GLIBC = (5, 12, 17, 24, 27, 28, 31, 34)

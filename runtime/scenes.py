@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from ir import plan as plans
 from ir.command import DataError, Error
 from ir.plan import Plan, State
+from runtime import tensors
 from runtime.classifier import FEATURES, PROBABILITIES, Floats
 from runtime.data import draws
 from runtime.data.dataset import Part
@@ -66,11 +66,8 @@ def _panel(piece: State, whole: Weights) -> Panel:
 
 def _parameter(path: Path, state: State) -> Weights:
     """A parameter as a checkpoint has it. Raises DataError unless it is the plan's."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            value = np.asarray(file.get_tensor(state.logical), np.float32)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: {state.logical} cannot be read: {error}") from error
+    with tensors.opened(path) as found:
+        value = found.read(state.logical).astype(np.float32)
     if value.shape != state.whole:
         got, expected = list(value.shape), list(state.whole)
         raise DataError(f"{path}: {state.logical} has shape {got}, expected {expected}")

@@ -7,12 +7,13 @@ run away.
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from ir.command import DataError, run
-from runtime.packing import Array
+from ir.command import run
+from ir.plan import one_line
+from runtime.tensors import Numbers, opened
 
 _FACTS = ("step", "epoch", "seed")
 _MOMENTUM = ".momentum"
@@ -23,26 +24,29 @@ def lines(path: Path) -> Iterator[str]:
     """How far the run was, and a line for each parameter; v is its momentum.
 
     Sums of gradients over several batches have lines of their own. Raises DataError for a file
-    that is no whole safetensors file.
+    that is no whole safetensors file of numbers.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            facts = file.metadata() or {}
-            yield ", ".join(f"{key} {facts[key]}" for key in _FACTS if key in facts)
-            yield _HEAD
-            names = sorted(file.keys())
-            for name in names:
-                if not name.endswith(_MOMENTUM):
-                    momentum = name + _MOMENTUM
-                    speed = file.get_tensor(momentum) if momentum in names else None
-                    yield _line(name, file.get_tensor(name), speed)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a checkpoint: {error}") from error
+    with opened(path) as found:
+        yield _facts(found.header.metadata)
+        yield _HEAD
+        names = found.header.tensors
+        for name in sorted(names):
+            if not name.endswith(_MOMENTUM):
+                momentum = name + _MOMENTUM
+                speed = found.read(momentum) if momentum in names else None
+                yield _line(one_line(name), found.read(name), speed)
 
 
-def _line(name: str, weight: Array, speed: Array | None) -> str:
+def _facts(metadata: Any) -> str:
+    found = metadata if isinstance(metadata, dict) else {}
+    return one_line(", ".join(f"{key} {found[key]}" for key in _FACTS if key in found))
+
+
+def _line(name: str, weight: Numbers, speed: Numbers | None) -> str:
     shape, sizes = "x".join(map(str, weight.shape)), np.abs(weight)
-    moved = "" if speed is None else f"{np.abs(speed).mean():11.4g}"
+    if not weight.size:
+        return f"{name:24} {shape:>16}"
+    moved = "" if speed is None or not speed.size else f"{np.abs(speed).mean():11.4g}"
     return f"{name:24} {shape:>16} {sizes.mean():11.4g} {sizes.max():11.4g} {moved:>11}"
 
 

@@ -25,7 +25,6 @@ FLOORS = {
         "msgspec",
         "numpy",
         "rich",
-        "safetensors",
         "tvm_ffi",
     },
 }

@@ -77,9 +77,9 @@ def test_filters_of_another_network_are_refused(shown: Callable[..., str], tmp_p
     with pytest.raises(DataError, match=r"conv1.weight has shape \[5, 3, 11, 11\], expected"):
         shown("filters", plan(), wide)
     save_file({"conv2.weight": values["conv2.weight"]}, wide)
-    with pytest.raises(DataError, match=r"wide\.safetensors: conv1.weight cannot be read"):
+    with pytest.raises(DataError, match=r"wide\.safetensors: .* tensor 'conv1.weight' is missing"):
         shown("filters", plan(), wide)
-    with pytest.raises(DataError, match=r"none\.safetensors: conv1.weight cannot be read"):
+    with pytest.raises(DataError, match=r"none\.safetensors: cannot be read as a checkpoint"):
         shown("filters", plan(), tmp_path / "none.safetensors")
 
 
