@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ir.command import DataError, Error, run
+from ir.plan import one_line
 from runtime.classifier import FEATURES, PROBABILITIES, Floats
 from runtime.data.dataset import Images, Part
 from runtime.data.decode import Refused, decode
@@ -27,7 +28,7 @@ def pictures(paths: Sequence[Path], size: int) -> Images:
         try:
             image[...] = decode(file.read(path), size)
         except Refused as error:
-            refused.append(f"{path}: {error}")
+            refused.append(f"{one_line(str(path))}: {error}")
     if refused:
         raise DataError("\n".join(refused))
     return images
@@ -53,9 +54,9 @@ def named(path: Path, classes: int) -> list[str]:
 
 def lines(path: Path, probabilities: Floats, names: Sequence[str], top: int) -> Iterator[str]:
     """What one picture shows, the likeliest class first."""
-    yield str(path)
+    yield one_line(str(path))
     for label in np.argsort(-probabilities, kind="stable")[:top]:
-        yield f"{probabilities[label]:10.3%}  {names[label]}"
+        yield f"{probabilities[label]:10.3%}  {one_line(names[label])}"
 
 
 def _options() -> Namespace:

@@ -176,6 +176,15 @@ def test_names_come_from_a_file(
         predicted(pictures[0], "--names", names)
 
 
+def test_names_that_are_no_utf_8_are_escaped(
+    predicted: Callable[..., str], pictures: list[Path], tmp_path: Path
+) -> None:
+    path = pictures[0].rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert predicted(path).splitlines()[0] == str(tmp_path / r"caf\udce9.png")
+    with pytest.raises(DataError, match=r"caf\\udce9.jpg: cannot be read"):
+        predicted(path.with_suffix(".jpg"))
+
+
 def test_every_bad_picture_is_named_with_its_reason(
     predicted: Callable[..., str], pictures: list[Path], tmp_path: Path
 ) -> None:

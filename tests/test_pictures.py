@@ -213,6 +213,16 @@ def test_a_run_without_errors_has_axes(accuracy: float) -> None:
     assert "1" in words
 
 
+@cases(full=300, sample=40)
+@given(st.text(st.characters() | st.characters(categories=["Cs", "Cc"]), min_size=1))
+def test_any_words_can_be_written(words: str) -> None:
+    canvas = Canvas(400, 40)
+    canvas.text(0, 20, words)
+    (text,) = ElementTree.fromstring(svg(canvas).encode())[1:]
+    assert text.text == "".join(c if c.isprintable() else repr(c)[1:-1] for c in words)
+    png(canvas)
+
+
 def test_words_that_do_not_fit_are_cut() -> None:
     assert shortened("tench", 1000) == "tench"
     cut = shortened("tench, Tinca tinca", 60)

@@ -163,6 +163,14 @@ def test_shards_are_the_public_format(folder: Path) -> None:
     }
 
 
+def test_names_of_classes_can_be_printed_whatever_the_folders_are_called(tmp_path: Path) -> None:
+    names = (os.fsdecode(b"caf\xe9"), "two\nlines", "ümlaut")
+    origin, made = source(tmp_path / "origin", 6, names), tmp_path / "store"
+    done = python("runtime.data.prepare", str(origin), str(made), "--size", "8", "--workers", "1")
+    assert done.code == 0, done.err
+    assert store.opened(made, 8).names == (r"caf\udce9", r"two\nlines", "ümlaut")
+
+
 # ---------------------------------------------------------------------------- refusals
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ir.plan import one_line
+
 Rgb = npt.NDArray[np.uint8]
 Anchor = Literal["start", "middle", "end"]
 
@@ -97,8 +99,8 @@ class Canvas:
         anchor: Anchor = "start",
         room: float | None = None,
     ) -> None:
-        """Write words; those that do not fit into `room` pixels are cut short."""
-        shown = words if room is None else shortened(words, room, size)
+        """Write words, on one line and cut short where they do not fit into `room` pixels."""
+        shown = one_line(words) if room is None else shortened(one_line(words), room, size)
         self.shapes.append(Text(x, y, shown, size, colour, anchor))
 
     def image(self, x: float, y: float, width: float, height: float, pixels: Rgb) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ir.command import DataError
+from ir.plan import one_line
 from runtime import recipes
 from runtime.data.dataset import Dataset, Images, Labels, Part, Statistics, Suits
 from runtime.data.draws import Indices
@@ -38,7 +39,7 @@ def opened(folder: Path, size: int) -> Dataset:
         validation=validation,
         suits=SUITS,
         recipe=recipes.read("paper"),
-        names=facts.classes,
+        names=tuple(map(one_line, facts.classes)),
     )
 
 
