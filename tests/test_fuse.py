@@ -171,7 +171,7 @@ def test_an_update_does_not_join_what_reads_its_state_all_over() -> None:
     graph = parse(
         """graph g {
           v: f32[2,8,3,3]@dev0 = state()
-          around: f32[2,8,3,3]@dev0 = lrn(v)
+          around: f32[2,8,3,3]@dev0 = lrn(v, size=5, alpha=0.0001, beta=0.75, k=2.0)
           v.next: f32[2,8,3,3]@dev0 = relu(around)
           other: f32[2,8,3,3]@dev0 = relu(around)
           output other

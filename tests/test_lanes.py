@@ -271,9 +271,9 @@ def test_a_workspace_that_no_index_reaches_is_refused() -> None:
     region = parse("""graph region {
       a0: f32[512,64,200,200] = input()
       v0: f32[512,64,200,200] = tanh(a0)
-      v1: f32[512,64,200,200] = spatial_lrn(v0)
+      v1: f32[512,64,200,200] = spatial_lrn(v0, size=5, alpha=0.0001, beta=0.75, k=1.0)
       v2: f32[512,64,200,200] = tanh(v1)
-      v3: f32[512,64,200,200] = spatial_lrn(v2)
+      v3: f32[512,64,200,200] = spatial_lrn(v2, size=5, alpha=0.0001, beta=0.75, k=1.0)
       output v3
     }""")
     with pytest.raises(Error, match=r"a workspace of .* elements, expected at most 2,147,483,647"):
