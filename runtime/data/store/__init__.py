@@ -1,5 +1,6 @@
 """Stores that `runtime.data.prepare` made, as data sets."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -62,18 +63,19 @@ def _within(labels: Labels, classes: int) -> bool:
 
 def _part(folder: Path, facts: Manifest, part: str, labels: Labels) -> Part:
     shards, shape = facts.shards(part), (3, facts.size, facts.size)
+    paths = [folder / shard.file for shard in shards]
     firsts = np.cumsum([0, *(shard.count for shard in shards)])
 
     @cache
     def start(number: int) -> int:
-        return _start(folder / shards[number].file, (shards[number].count, *shape))
+        return _start(paths[number], (shards[number].count, *shape))
 
     def read(indices: Indices) -> Images:
         found = np.empty((len(indices), *shape), np.uint8)
         numbers = np.searchsorted(firsts, indices, side="right") - 1
         within = (indices - firsts[numbers]).tolist()
         for image, number, index in zip(found, numbers.tolist(), within, strict=True):
-            _fill(image, folder / shards[number].file, start(number) + index * image.nbytes)
+            _fill(image, paths[number], start(number) + index * image.nbytes)
         return found
 
     return Part(labels, read)
@@ -94,9 +96,12 @@ def _fill(image: Images, path: Path, start: int) -> None:
     No shard stays open or mapped: there may be more of them than a process may have files.
     """
     try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            count = file.readinto(image.data)
+        # As fast as from a map, which `Path.open` is not.
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            count = os.preadv(handle, [image.data], start)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if count != image.nbytes:
