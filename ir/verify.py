@@ -6,7 +6,6 @@ a gradient belongs to a parameter and has its shape; an update belongs to a para
 has its type; a bf16 copy belongs to a parameter, and is updated with it and from it.
 """
 
-from collections import Counter
 from collections.abc import Container
 
 from ir.graph import Graph, Node, Pair
@@ -65,12 +64,6 @@ def _check_results(graph: Graph, seen: dict[str, Node]) -> None:
     for node in named + noted:
         if seen.get(node.name) is not node:
             raise IRError(f"in graph {graph.name}: result '{node.name}' is not one of its nodes")
-    for value, count in Counter(pair.value for pair in graph.updates).items():
-        if count > 1:
-            raise IRError(
-                f"in graph {graph.name}: '{value.name}' is the next value of {count} leaves, "
-                "expected one value for each: it takes the leaf's place"
-            )
     for pairs, check in ((graph.gradients, check_gradient), (graph.updates, check_update)):
         taken = set[Node]()
         for pair in pairs:

@@ -51,6 +51,18 @@ def _is_fed_tensor(node: Node) -> bool:
     return node.op == "input" and node.type.rank > 0
 
 
+def _leaves(graph: Graph) -> dict[Node, Node]:
+    """The parameter or state whose place each new value takes."""
+    found: dict[Node, Node] = {}
+    for pair in graph.updates:
+        if found.setdefault(pair.value, pair.leaf) is not pair.leaf:
+            raise IRError(
+                f"'{pair.value.name}' is the next value of '{found[pair.value].name}' and of "
+                f"'{pair.leaf.name}', expected a value for each: it takes the place of one"
+            )
+    return found
+
+
 class Lifetimes:
     """The buffers of a scheduled program. Raises IRError if an update cannot be done in place."""
 
@@ -61,7 +73,7 @@ class Lifetimes:
         self._position = self._positions()
         self.end = 1 + max(self._position.values(), default=0)
         self._results = set(graph.outputs) | {pair.value for pair in graph.gradients}
-        self._leaf_of = {pair.value: pair.leaf for pair in graph.updates}
+        self._leaf_of = _leaves(graph)
         self._pure = self._pointwise_regions()
         self.buffer: dict[Node, Buffer] = {}
         for node in graph.nodes:

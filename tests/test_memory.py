@@ -177,6 +177,10 @@ def test_memory_needs_a_schedule() -> None:
     [
         ("w: f32[3,3]@dev0 = state()", "'v' cannot be updated by the leaf 'w'"),
         (
+            "u: f32[3,3]@dev0 = state()\n w: f32[3,3]@dev0 = relu(v) {region=0}\n update u = w",
+            "'w' is the next value of 'u' and of 'v', expected a value for each",
+        ),
+        (
             "w: f32[3,3]@dev0 = relu(v) {region=0}\n output v",
             "'v' cannot be updated in place by 'w': it is a result too",
         ),
