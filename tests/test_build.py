@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ from passes.context import Context
 from passes.pipeline import TRAIN, run_passes
 from runtime.devices import open_executor
 from tests import mode
-from tests.commands import assert_refused, python
+from tests.commands import ROOT, assert_refused, python
 from tests.counts import cases
 from tests.graphs import networks
 from tests.kernels import host
@@ -422,3 +423,26 @@ def test_hashes_in_the_plan_are_those_of_its_files(
     assert len(named) == len(plan.kernels) + 1
     for file, sha256 in named.items():
         assert hashlib.sha256((tmp_path / "plan" / file).read_bytes()).hexdigest() == sha256
+
+
+def test_a_batch_is_what_most_that_is_fed_has() -> None:
+    text = NETWORK.replace("{\n", "{\n  mean: f32[7,8] = input()\n", 1)
+    assert codegen.assemble._batch(parse(text)) == codegen.assemble._batch(parse(NETWORK)) == 3
+
+
+def test_values_to_validate_with_follow_from_the_seed_alone() -> None:
+    code = (
+        "from codegen.validate import _values; from tests.models import SMALL;"
+        "print([float(v.sum()) for v in _values(SMALL['paper'](), 3).values()])"
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]

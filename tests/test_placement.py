@@ -230,3 +230,16 @@ def test_the_one_gpu_net_on_two_devices_keeps_its_parameters() -> None:
 def test_placing_is_deterministic(seed: int) -> None:
     graph = random_graph(Random(seed))
     assert placed(graph, 2) == placed(graph, 2)
+
+
+def test_a_parameter_that_is_a_result_stays_whole() -> None:
+    network, passes = SMALL["paper"](), ("split", "place", "transfer")
+    cut = next(leaf for leaf in network.leaves("param") if leaf.name == "fc6.weight")
+
+    def pieces(graph: Graph) -> list[Node]:
+        placed = run_passes(graph, passes, Context(2))
+        return [leaf for leaf in placed.leaves("param") if logical_name(leaf) == cut.name]
+
+    assert len(pieces(network)) == 2
+    (whole,) = pieces(network.replace(outputs=[*network.outputs, cut]))
+    assert whole.type.shape == cut.type.shape

@@ -163,3 +163,11 @@ def test_the_command(
     assert ended.value.code == 1
     assert "binding" in capsys.readouterr().out
     assert_refused(python("codegen.plandiff", str(old), str(tmp_path / "none.json")), "none.json")
+
+
+def test_programs_come_in_the_plan_s_order(plan: Plan) -> None:
+    (program, *_) = plan.programs.values()
+    names = [f"p{number * 7 % 23}" for number in range(23)]
+    new = replace(plan, programs=dict.fromkeys(names, program))
+    found = list(differences(replace(plan, programs={}), new))
+    assert found == [f"program {name}: added" for name in names]
