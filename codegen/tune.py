@@ -90,7 +90,7 @@ MACHINES: dict[str, Callable[[argparse.Namespace], Machine]] = {"cpu": _cores, "
 def _kind(options: argparse.Namespace) -> str:
     """Asked for; else what the plan is for; else what a build takes here."""
     if options.kind or options.arch:
-        return str(options.kind or "cuda")
+        return options.kind or "cuda"
     if options.file is None or is_network(options.file):
         return devices.kind_here()
     return plans.read(plan_at(options.file)).target["kind"]

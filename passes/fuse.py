@@ -17,6 +17,7 @@ from ir.op import Fusion
 from ir.ops import row_of
 from ir.type import IRError
 from passes.context import Context
+from passes.regions import is_pointwise
 
 
 def fuse(graph: Graph, context: Context) -> Graph:
@@ -70,10 +71,7 @@ class _Region:
 
     def reads_widely(self, readers: Iterable[Node]) -> bool:
         """Whether one of them is here and for one element may read others, overwritten by then."""
-        return any(
-            reader in self._nodes and row_of(reader).fusion not in (Fusion.POINTWISE, Fusion.VIEW)
-            for reader in readers
-        )
+        return any(reader in self._nodes and not is_pointwise(reader) for reader in readers)
 
     def admits(self, node: Node, waits: Iterable["_Region"]) -> bool:
         """Whether the node may join, given every region it waits for."""
@@ -81,12 +79,11 @@ class _Region:
         return in_order and self._welcome(node)
 
     def _welcome(self, node: Node) -> bool:
-        kind = row_of(node).fusion
         if Fusion.COPY in self._kinds:
             return False
-        if kind in (Fusion.POINTWISE, Fusion.VIEW):
+        if is_pointwise(node):
             return self._same_extent(node)
-        if kind is Fusion.WINDOW:
+        if row_of(node).fusion is Fusion.WINDOW:
             # relu + lrn + pool and its mirror image: two windows and what is pointwise.
             only = set(self._kinds) <= {Fusion.POINTWISE, Fusion.VIEW, Fusion.WINDOW}
             return only and self._kinds.count(Fusion.WINDOW) < 2

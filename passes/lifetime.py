@@ -13,7 +13,7 @@ from ir.graph import Graph, Node
 from ir.op import Absent, Fusion
 from ir.ops import row_of
 from ir.type import Device, IRError
-from passes.regions import leaves_region
+from passes.regions import is_pointwise, leaves_region
 
 Size = Callable[[Node], int]
 
@@ -41,10 +41,6 @@ def live_bytes(buffers: Iterable[Buffer], end: int) -> list[int]:
         change[buffer.start] += buffer.bytes
         change[buffer.end + 1] -= buffer.bytes
     return list(accumulate(change))[:-1]
-
-
-def _is_pointwise(node: Node) -> bool:
-    return row_of(node).fusion in (Fusion.POINTWISE, Fusion.VIEW)
 
 
 def _is_fed_tensor(node: Node) -> bool:
@@ -145,7 +141,7 @@ class Lifetimes:
                 "expected results that are computed"
             )
         for user in self._uses[leaf]:
-            if self._at(user) > here or (self._at(user) == here and not _is_pointwise(user)):
+            if self._at(user) > here or (self._at(user) == here and not is_pointwise(user)):
                 raise IRError(
                     f"'{leaf.name}' cannot be updated in place by '{node.name}': '{user.name}' "
                     "still reads it; expected every reader before the update"
@@ -156,7 +152,7 @@ class Lifetimes:
 
     def _pointwise_regions(self) -> set[int]:
         """Regions in which element i of every value needs element i of the others only."""
-        mixed = {region for node, region in self._region.items() if not _is_pointwise(node)}
+        mixed = {region for node, region in self._region.items() if not is_pointwise(node)}
         return set(self._region.values()) - mixed
 
     def _operands_in_place(self, node: Node) -> Iterable[Buffer]:

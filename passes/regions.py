@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from ir.graph import Graph, Node
+from ir.op import Fusion
 from ir.ops import row_of
 
 
@@ -11,6 +12,11 @@ def is_fused(graph: Graph) -> bool:
     noted = graph.notes.get("region", {})
     work = [node for node in graph.nodes if not row_of(node).is_leaf]
     return bool(work) and all(node in noted for node in work)
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether element i of its value needs element i of its operands only."""
+    return row_of(node).fusion in (Fusion.POINTWISE, Fusion.VIEW)
 
 
 def leaves_region(
